@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The commands of the project. CMake does the work; this file names them.
+# Everything that CI does is one of these targets.
+
+BUILD ?= build
+PREFIX ?= /usr/local
+CASE ?= --list
+CMAKE_FLAGS ?=
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+SANITIZERS = asan ubsan tsan
+sanitize_asan = address
+sanitize_ubsan = undefined
+sanitize_tsan = thread
+
+# $(call build_in,FOLDER,FLAGS): configure where needed, build.
+define build_in
+	@cmake -S . -B $(1) -G Ninja $(2) $(CMAKE_FLAGS) >$(1).log 2>&1 \
+	    || { cat $(1).log; exit 1; }
+	@rm -f $(1).log
+	@cmake --build $(1) --parallel $(JOBS)
+endef
+
+.PHONY: all setup build demo check check-long lint format bench install clean
+.PHONY: help $(SANITIZERS:%=check-%)
+all: build
+
+setup:
+	@scripts/setup
+
+build: setup
+	$(call build_in,$(BUILD))
+
+demo: build
+	@scripts/demo
+
+check: build
+	@scripts/run_tests $(BUILD) --no-tests=error -LE '^long$$' --parallel $(JOBS)
+
+check-long: build
+	@scripts/run_tests $(BUILD) -L '^long$$'
+
+$(SANITIZERS:%=check-%): check-%: setup
+	$(call build_in,build-$*,-DCASCADE_SANITIZE=$(sanitize_$*) -DCASCADE_BINDINGS=OFF)
+	@scripts/run_tests build-$* --no-tests=error -LE '^long$$' --parallel $(JOBS)
+
+lint:
+	@scripts/setup --lint
+	$(call build_in,$(BUILD))
+	@BUILD=$(BUILD) JOBS=$(JOBS) scripts/lint
+
+format:
+	@scripts/check_format --fix
+
+bench: build
+	@$(BUILD)/bin/cascade bench $(CASE)
+
+install: build
+	@cmake --install $(BUILD) --prefix $(abspath $(PREFIX)) >/dev/null
+	@echo "installed under $(abspath $(PREFIX))"
+
+clean:
+	@rm -rf build build-*
+
+help:
+	@echo 'make               build the library, the command, the Python package'
+	@echo 'make demo          a production trace through the real store, verified'
+	@echo 'make check         all tests that this machine can run'
+	@echo 'make check-long    the long tests: many seeds, many minutes'
+	@echo 'make check-asan    the tests under the address sanitizer;'
+	@echo '                   also check-ubsan, check-tsan'
+	@echo 'make lint          form, floors, symbols, text, static analysis'
+	@echo '                   (LINT_FAST=1 leaves out the slow analysis)'
+	@echo 'make format        let clang-format rewrite the C files'
+	@echo 'make bench CASE=X  one benchmark case; without CASE the list'
+	@echo 'make install PREFIX=/usr/local'
+	@echo 'make clean         remove every build folder'

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The system's heap behind the allocator table. Stateless; no lock of ours.
+
+#include "base/allocator.h"
+
+#include <stdalign.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *
+system_allocate(void *self, size_t bytes, size_t alignment)
+{
+    void *memory = NULL;
+
+    (void)self;
+    if (alignment <= alignof(max_align_t)) {
+        // calloc takes zeroed pages from the system without touching them.
+        return calloc(1, bytes == 0 ? 1 : bytes);
+    }
+    if (posix_memalign(&memory, alignment, bytes == 0 ? 1 : bytes) != 0) {
+        return NULL;
+    }
+    memset(memory, 0, bytes);
+    return memory;
+}
+
+static void
+system_release(void *self, void *memory)
+{
+    (void)self;
+    free(memory);
+}
+
+static const struct allocator system_allocator = {
+    .allocate = system_allocate,
+    .release = system_release,
+    .self = NULL,
+};
+
+const struct allocator *
+allocator_system(void)
+{
+    return &system_allocator;
+}
+
+void *
+allocator_array(const struct allocator *allocator, size_t count, size_t bytes)
+{
+    if (bytes != 0 && count > SIZE_MAX / bytes) {
+        return NULL;
+    }
+    return allocator->allocate(allocator->self, count * bytes, 1);
+}
+
+void *
+allocator_aligned(const struct allocator *allocator, size_t bytes,
+                  size_t alignment)
+{
+    return allocator->allocate(allocator->self, bytes, alignment);
+}
+
+void
+allocator_release(const struct allocator *allocator, void *memory)
+{
+    if (memory != NULL) {
+        allocator->release(allocator->self, memory);
+    }
+}
