@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reads payloads, many at once: parts of all requests are issued in order with
+// the engine's depth in flight, come back in any order, and are checked in the
+// order of issue, so that one running CRC per request is enough.
+// See segment_read.h.
+
+#include <string.h>
+
+#include "base/check.h"
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "segment/segment_reader.h"
+
+// Where the issue of parts has come to.
+struct issue {
+    struct segment_read_request *requests;
+    size_t count;
+    size_t next;      // request
+    uint64_t at;      // byte of its payload
+    bool header_done; // its header was issued
+};
+
+static enum cascade_status
+corrupt(const struct segment_read_request *request, const char *what)
+{
+    return error_set(CASCADE_CORRUPT, "%s at byte %llu of %s is damaged", what,
+                     (unsigned long long)request->offset, request->file->path);
+}
+
+static uint32_t
+header_bytes_of(const struct segment_read_request *request)
+{
+    return segment_format_block_header_bytes(request->bytes,
+                                             request->facts->alignment_bytes);
+}
+
+static bool
+memory_is_aligned(const struct segment_read_request *request)
+{
+    const struct segment_io_file *file = request->file;
+
+    return request->memory != NULL &&
+           request->offset % file->alignment_bytes == 0 &&
+           (uintptr_t)request->memory % file->memory_alignment_bytes == 0;
+}
+
+// Sets up the read of `bytes` at `offset`, rounded out, into the part's staging
+// memory.
+static void
+aim_at_staging(struct segment_reader_part *part, uint64_t offset,
+               uint64_t bytes)
+{
+    uint32_t alignment = part->request->file->alignment_bytes;
+
+    part->io.offset = units_round_down(offset, alignment);
+    part->lead = offset - part->io.offset;
+    part->io.bytes = units_round_up(part->lead + bytes, alignment);
+    part->io.data = part->staging;
+}
+
+static struct segment_reader_part *
+new_part(struct segment_reader *reader, struct segment_read_request *request)
+{
+    struct segment_reader_part *part =
+        &reader->parts[(reader->first + reader->used) % reader->part_count];
+    void *staging = part->staging;
+
+    memset(part, 0, sizeof(*part));
+    part->staging = staging;
+    part->request = request;
+    part->io.file = request->file;
+    part->io.owner = part;
+    reader->used++;
+    return part;
+}
+
+static void
+issue_header(struct segment_reader *reader,
+             struct segment_read_request *request)
+{
+    struct segment_reader_part *part = new_part(reader, request);
+    uint32_t header_bytes = header_bytes_of(request);
+
+    part->is_header = true;
+    part->bytes = header_bytes;
+    aim_at_staging(part, request->offset - header_bytes, header_bytes);
+    segment_io_submit(reader->io, &part->io);
+}
+
+static void
+issue_part(struct segment_reader *reader, struct segment_read_request *request,
+           uint64_t at)
+{
+    struct segment_reader_part *part = new_part(reader, request);
+    uint64_t bytes = units_min(segment_io_request_bytes(reader->io),
+                               request->bytes - at);
+    uint64_t rounded = units_round_up(bytes, request->file->alignment_bytes);
+
+    part->at = at;
+    part->bytes = bytes;
+    part->is_last = at + bytes == request->bytes;
+    if (memory_is_aligned(request) && at + rounded <= request->memory_bytes) {
+        part->io.offset = request->offset + at;
+        part->io.bytes = rounded;
+        part->io.data = (uint8_t *)request->memory + at;
+    } else {
+        aim_at_staging(part, request->offset + at, bytes);
+    }
+    segment_io_submit(reader->io, &part->io);
+}
+
+// A request that needs no I/O or cannot have any; true if it is finished.
+static bool
+is_settled(struct segment_read_request *request)
+{
+    if (request->memory != NULL && request->memory_bytes < request->bytes) {
+        request->status = error_set(CASCADE_TOO_SMALL,
+                                    "the memory for a block of %llu bytes is "
+                                    "too small",
+                                    (unsigned long long)request->bytes);
+        return true;
+    }
+    if (request->bytes > CASCADE_BLOCK_BYTES_MAX ||
+        request->offset % SEGMENT_PACK_BYTES != 0 ||
+        (request->facts != NULL &&
+         request->offset < header_bytes_of(request))) {
+        request->status = corrupt(request, "the place");
+        return true;
+    }
+    if (request->bytes == 0) {
+        request->status = request->checksum == segment_format_checksum(NULL, 0)
+                              ? CASCADE_OK
+                              : corrupt(request, "the place");
+        return true;
+    }
+    return false;
+}
+
+// Issues one part if there is one; false when all are issued.
+static bool
+issue_next(struct segment_reader *reader, struct issue *issue)
+{
+    while (issue->next < issue->count) {
+        struct segment_read_request *request = &issue->requests[issue->next];
+
+        if (issue->at == 0 && !issue->header_done) {
+            request->status = CASCADE_OK;
+            request->running = 0;
+            if (is_settled(request)) {
+                issue->next++;
+                continue;
+            }
+            issue->header_done = true;
+            if (request->facts != NULL) {
+                issue_header(reader, request);
+                return true;
+            }
+        }
+        if (issue->at < request->bytes && request->status == CASCADE_OK) {
+            issue_part(reader, request, issue->at);
+            issue->at += segment_io_request_bytes(reader->io);
+            return true;
+        }
+        issue->next++;
+        issue->at = 0;
+        issue->header_done = false;
+    }
+    return false;
+}
+
+static enum cascade_status
+check_header(const struct segment_reader_part *part)
+{
+    const struct segment_read_request *request = part->request;
+    const uint8_t *data = (const uint8_t *)part->io.data + part->lead;
+    uint64_t header_offset = request->offset - part->bytes;
+    struct segment_record_header record;
+    struct segment_entry entry;
+    uint32_t crc;
+
+    if (!segment_format_peek_record(data, part->bytes, request->facts->uuid,
+                                    header_offset,
+                                    request->facts->alignment_bytes, &record) ||
+        record.header_bytes != part->bytes ||
+        record.kind != SEGMENT_RECORD_BLOCK ||
+        !segment_format_check_record(data, &record, &crc)) {
+        return corrupt(request, "the header of the block");
+    }
+    segment_format_get_item(data, &record, 0, crc, &entry, NULL, NULL);
+    if (entry.offset != request->offset || entry.bytes != request->bytes ||
+        entry.checksum != request->checksum ||
+        (request->id != NULL &&
+         !block_id_equal(&entry.label.id, request->id))) {
+        return corrupt(request, "the header of the block");
+    }
+    return CASCADE_OK;
+}
+
+// Checks a part that came back and copies it to where it belongs.
+static enum cascade_status
+take_part(const struct segment_reader_part *part)
+{
+    struct segment_read_request *request = part->request;
+    uint8_t *data = (uint8_t *)part->io.data + part->lead;
+    bool is_direct = part->io.data != part->staging;
+
+    if (part->io.error != 0 || part->io.done < part->lead + part->bytes) {
+        return segment_io_status(&part->io);
+    }
+    if (part->is_header) {
+        return check_header(part);
+    }
+    if (!is_direct && request->memory != NULL) {
+        // The copy is what the caller gets, so the copy is what is checked.
+        memcpy((uint8_t *)request->memory + part->at, data, part->bytes);
+        data = (uint8_t *)request->memory + part->at;
+    }
+    for (uint64_t at = 0; at < part->bytes; at += SEGMENT_CHUNK_BYTES) {
+        uint64_t now = units_min(SEGMENT_CHUNK_BYTES, part->bytes - at);
+        uint32_t crc = crc32c(0, data + at, now);
+
+        // The host is little endian, as the table of CRCs is.
+        request->running = crc32c(request->running, &crc, sizeof(crc));
+    }
+    if (part->is_last && request->running != request->checksum) {
+        return corrupt(request, "the block");
+    }
+    return CASCADE_OK;
+}
+
+// Retires what came back, oldest first.
+static void
+retire(struct segment_reader *reader)
+{
+    while (reader->used > 0 && reader->parts[reader->first].is_done) {
+        struct segment_reader_part *part = &reader->parts[reader->first];
+        struct segment_read_request *request = part->request;
+
+        if (request->status == CASCADE_OK) {
+            request->status = take_part(part);
+        }
+        segment_io_drop(request->file, part->io.offset, part->io.bytes);
+        reader->first = (reader->first + 1) % reader->part_count;
+        reader->used--;
+    }
+}
+
+enum cascade_status
+segment_read_payloads(struct segment_reader *reader,
+                      struct segment_read_request *requests, size_t count)
+{
+    struct issue issue = {.requests = requests, .count = count};
+    bool more = true;
+
+    check(reader->used == 0);
+    for (;;) {
+        struct segment_io_request *done;
+        struct segment_reader_part *part;
+
+        while (more && reader->used < reader->part_count &&
+               segment_io_has_room(reader->io)) {
+            more = issue_next(reader, &issue);
+        }
+        done = segment_io_wait(reader->io);
+        if (done == NULL) {
+            break;
+        }
+        part = done->owner;
+        part->is_done = true;
+        retire(reader);
+    }
+    check(reader->used == 0 && !more);
+    for (size_t i = 0; i < count; i++) {
+        if (requests[i].status != CASCADE_OK) {
+            return requests[i].status;
+        }
+    }
+    return CASCADE_OK;
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The inside of a reader, shared by segment_read.c and segment_read_payload.c
+// only. One thread at a time; no lock.
+
+#ifndef SEGMENT_SEGMENT_READER_H
+#define SEGMENT_SEGMENT_READER_H
+
+#include "segment/segment_read.h"
+
+// A part of a payload, or the header before it, on its way.
+struct segment_reader_part {
+    struct segment_io_request io;
+    struct segment_read_request *request;
+    void *staging;  // this part's own
+    uint64_t lead;  // bytes before the wanted ones, from rounding
+    uint64_t at;    // of the payload
+    uint64_t bytes; // wanted
+    bool is_header;
+    bool is_last;
+    bool is_done;
+};
+
+struct segment_reader {
+    struct segment_io *io;
+    const struct allocator *allocator;
+    uint8_t *staging; // all parts' in one piece
+    uint64_t staging_bytes;
+    uint64_t part_bytes;
+    uint8_t *header; // SEGMENT_HEADER_BYTES_MAX and rounding
+    // A ring in the order of issue; parts[first] is the oldest.
+    struct segment_reader_part *parts;
+    uint32_t part_count;
+    uint32_t first;
+    uint32_t used;
+};
+
+#endif
