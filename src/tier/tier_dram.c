@@ -1,0 +1,563 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Slots over an arena. See the header for the word and the lock.
+//
+// A slot is free, being filled, in service, or leaving (released while pinned).
+// Free and being filled look alike in the word (out of service, no pins): only
+// the holder of the struct tier_slot knows that it is his. The fields beside
+// the word are written in reserve, before commit publishes the word, and are
+// read by those who have a pin.
+
+#include "tier/tier_dram.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/error.h"
+#include "base/extent.h"
+#include "base/units.h"
+#include "tier/tier_scatter.h"
+
+#define OUT_OF_SERVICE ((uint64_t)1 << 31)
+#define PINS (OUT_OF_SERVICE - 1)
+#define SLOT_NONE UINT32_MAX
+#define BLOCKS_MAX ((uint32_t)1 << 30)
+#define GRANULE_BYTES_DEFAULT (4 * KIB)
+
+struct slot {
+    // generation << 32 | OUT_OF_SERVICE | pins
+    _Atomic uint64_t word;
+    uint64_t bytes;
+    uint32_t offset_granules;
+    uint32_t extent; // of a free slot: the next free one
+};
+
+struct tier_dram {
+    const struct allocator *allocator;
+    struct pool *pool;
+    struct arena *arena;
+    uint8_t *memory;
+    struct slot *slots;
+    uint64_t granule_bytes;
+    uint64_t capacity_bytes;
+    uint32_t blocks_max;
+    uint16_t rank;
+    _Atomic uint32_t blocks; // in service
+
+    pthread_mutex_t mutex; // guards what follows
+    struct extent_map *map;
+    uint32_t free_slot;  // list of slots given back
+    uint32_t fresh_slot; // slots never taken begin here
+    uint32_t slots_used; // not free
+};
+
+static uint32_t
+generation_of(uint64_t word)
+{
+    return (uint32_t)(word >> 32);
+}
+
+static uint64_t
+word_of(uint32_t generation, uint64_t bits)
+{
+    return (uint64_t)generation << 32 | bits;
+}
+
+// 0 stands for no generation.
+static uint32_t
+generation_after(uint32_t generation)
+{
+    return generation == UINT32_MAX ? 1 : generation + 1;
+}
+
+static uint64_t
+offset_of(const struct tier_dram *dram, const struct slot *slot)
+{
+    return slot->offset_granules * dram->granule_bytes;
+}
+
+// The slot that the place names, if it can be one of this tier.
+static struct slot *
+slot_of_place(struct tier_dram *dram, const struct block_place *place)
+{
+    if (place->tier != CASCADE_TIER_LOCAL_DRAM ||
+        place->slot >= dram->blocks_max || place->generation == 0) {
+        return NULL;
+    }
+    return &dram->slots[place->slot];
+}
+
+static enum cascade_status
+stale(const struct block_place *place)
+{
+    return error_set(CASCADE_STALE,
+                     "slot %u of the DRAM tier no longer holds generation %u",
+                     place->slot, place->generation);
+}
+
+static void
+lock(struct tier_dram *dram)
+{
+    check(pthread_mutex_lock(&dram->mutex) == 0);
+}
+
+static void
+unlock(struct tier_dram *dram)
+{
+    check(pthread_mutex_unlock(&dram->mutex) == 0);
+}
+
+// The slot is out of service and unpinned: its space and number are free.
+static void
+free_slot(struct tier_dram *dram, uint32_t number)
+{
+    struct slot *slot = &dram->slots[number];
+
+    lock(dram);
+    extent_release(dram->map, slot->extent);
+    slot->extent = dram->free_slot;
+    dram->free_slot = number;
+    dram->slots_used--;
+    unlock(dram);
+}
+
+// Takes a free slot and an extent. With the mutex held.
+static enum cascade_status
+take_slot(struct tier_dram *dram, uint64_t bytes, uint32_t *number,
+          struct extent *extent)
+{
+    enum cascade_status status;
+    uint32_t taken = dram->free_slot;
+
+    if (taken == SLOT_NONE) {
+        if (dram->fresh_slot == dram->blocks_max) {
+            return CASCADE_NO_SPACE;
+        }
+        taken = dram->fresh_slot;
+    }
+    status = extent_allocate(dram->map, bytes, taken, extent);
+    if (status != CASCADE_OK) {
+        return status;
+    }
+    if (taken == dram->free_slot) {
+        dram->free_slot = dram->slots[taken].extent;
+    } else {
+        dram->fresh_slot++;
+    }
+    dram->slots_used++;
+    *number = taken;
+    return CASCADE_OK;
+}
+
+static enum cascade_status
+dram_reserve(void *self, uint64_t bytes, struct tier_slot *out)
+{
+    struct tier_dram *dram = self;
+    struct extent extent;
+    struct slot *slot;
+    enum cascade_status status;
+    uint32_t generation;
+    uint32_t number;
+
+    if (bytes > dram->capacity_bytes) {
+        return error_set(CASCADE_TOO_LARGE,
+                         "a block of %llu bytes does not fit the DRAM tier of "
+                         "%llu; raise dram_capacity",
+                         (unsigned long long)bytes,
+                         (unsigned long long)dram->capacity_bytes);
+    }
+    lock(dram);
+    status = take_slot(dram, bytes, &number, &extent);
+    unlock(dram);
+    if (status != CASCADE_OK) {
+        return error_set(status, "the DRAM tier has no room for %llu bytes now",
+                         (unsigned long long)bytes);
+    }
+    slot = &dram->slots[number];
+    generation = generation_after(
+        generation_of(atomic_load_explicit(&slot->word, memory_order_relaxed)));
+    slot->bytes = bytes;
+    slot->offset_granules = (uint32_t)(extent.offset / dram->granule_bytes);
+    slot->extent = extent.number;
+    atomic_store_explicit(&slot->word, word_of(generation, OUT_OF_SERVICE),
+                          memory_order_relaxed);
+    *out = (struct tier_slot){
+        .number = number,
+        .generation = generation,
+        .offset = extent.offset,
+        .bytes = bytes,
+        .memory = dram->memory + extent.offset,
+    };
+    return CASCADE_OK;
+}
+
+// The caller's slot must be one that is being filled.
+static struct slot *
+slot_being_filled(struct tier_dram *dram, const struct tier_slot *filled)
+{
+    struct slot *slot;
+
+    check(filled->number < dram->blocks_max);
+    slot = &dram->slots[filled->number];
+    check(atomic_load_explicit(&slot->word, memory_order_relaxed) ==
+          word_of(filled->generation, OUT_OF_SERVICE));
+    return slot;
+}
+
+static enum cascade_status
+dram_write(void *self, struct tier_slot *filled,
+           const struct cascade_const_span *spans, size_t span_count,
+           uint32_t wanted, struct block_digest *digest)
+{
+    struct tier_dram *dram = self;
+    struct slot *slot = slot_being_filled(dram, filled);
+    uint8_t *memory = dram->memory + offset_of(dram, slot);
+    uint64_t end = units_round_up(slot->bytes, dram->granule_bytes);
+    enum cascade_status status = block_digest_copy(
+        dram->pool, spans, span_count, memory, slot->bytes, wanted, digest);
+
+    if (status == CASCADE_OK) {
+        memset(memory + slot->bytes, 0, end - slot->bytes);
+    }
+    return status;
+}
+
+static enum cascade_status
+dram_commit(void *self, struct tier_slot *filled,
+            const struct block_label *label, const struct block_digest *digest,
+            struct block_place *place)
+{
+    struct tier_dram *dram = self;
+    struct slot *slot = slot_being_filled(dram, filled);
+
+    (void)label; // memory keeps none
+    *place = (struct block_place){
+        .tier = CASCADE_TIER_LOCAL_DRAM,
+        .rank = dram->rank,
+        .slot = filled->number,
+        .generation = filled->generation,
+        .checksum = digest->checksum,
+        .offset = offset_of(dram, slot),
+        .bytes = slot->bytes,
+    };
+    atomic_fetch_add_explicit(&dram->blocks, 1, memory_order_relaxed);
+    atomic_store_explicit(&slot->word, word_of(filled->generation, 0),
+                          memory_order_release);
+    *filled = (struct tier_slot){.number = SLOT_NONE};
+    return CASCADE_OK;
+}
+
+static void
+dram_abandon(void *self, struct tier_slot *filled)
+{
+    struct tier_dram *dram = self;
+
+    (void)slot_being_filled(dram, filled);
+    free_slot(dram, filled->number);
+    *filled = (struct tier_slot){.number = SLOT_NONE};
+}
+
+// Gives back one pin; the last one of a slot that is leaving frees it.
+static void
+drop_pin(struct tier_dram *dram, uint32_t number)
+{
+    struct slot *slot = &dram->slots[number];
+    uint64_t before = atomic_fetch_sub_explicit(&slot->word, 1,
+                                                memory_order_acq_rel);
+
+    check((before & PINS) != 0);
+    if ((before & (OUT_OF_SERVICE | PINS)) == (OUT_OF_SERVICE | 1)) {
+        free_slot(dram, number);
+    }
+}
+
+static enum cascade_status
+dram_pin(void *self, const struct block_place *place, struct tier_pin *pin)
+{
+    struct tier_dram *dram = self;
+    struct slot *slot = slot_of_place(dram, place);
+    uint64_t word;
+
+    if (slot == NULL) {
+        return stale(place);
+    }
+    word = atomic_load_explicit(&slot->word, memory_order_relaxed);
+    do {
+        if (generation_of(word) != place->generation ||
+            (word & OUT_OF_SERVICE) != 0) {
+            return stale(place);
+        }
+        check((word & PINS) != PINS);
+    } while (!atomic_compare_exchange_weak_explicit(
+        &slot->word, &word, word + 1, memory_order_acquire,
+        memory_order_relaxed));
+    // A place that came from elsewhere may be made up.
+    if (place->bytes != slot->bytes || place->offset != offset_of(dram, slot)) {
+        drop_pin(dram, place->slot);
+        return stale(place);
+    }
+    pin->place = *place;
+    pin->memory = dram->memory + place->offset;
+    return CASCADE_OK;
+}
+
+static void
+dram_unpin(void *self, struct tier_pin *pin)
+{
+    struct tier_dram *dram = self;
+
+    check(slot_of_place(dram, &pin->place) != NULL);
+    drop_pin(dram, pin->place.slot);
+    *pin = (struct tier_pin){.memory = NULL};
+}
+
+static enum cascade_status
+dram_read(void *self, const struct tier_pin *pin,
+          const struct cascade_span *spans, size_t span_count, bool verify)
+{
+    struct tier_dram *dram = self;
+    const struct block_place *place = &pin->place;
+    const struct slot *slot = slot_of_place(dram, place);
+    uint64_t word;
+
+    check(slot != NULL);
+    word = atomic_load_explicit(&slot->word, memory_order_relaxed);
+    check(generation_of(word) == place->generation && (word & PINS) != 0);
+    return tier_scatter(dram->pool, pin->memory, place->bytes, spans,
+                        span_count, verify ? &place->checksum : NULL);
+}
+
+static enum cascade_status
+dram_release(void *self, const struct block_place *place, bool only_unpinned)
+{
+    struct tier_dram *dram = self;
+    struct slot *slot = slot_of_place(dram, place);
+    uint64_t word;
+
+    if (slot == NULL) {
+        return stale(place);
+    }
+    word = atomic_load_explicit(&slot->word, memory_order_relaxed);
+    do {
+        if (generation_of(word) != place->generation ||
+            (word & OUT_OF_SERVICE) != 0) {
+            return stale(place);
+        }
+        if (only_unpinned && (word & PINS) != 0) {
+            return error_set(CASCADE_BUSY, "slot %u of the DRAM tier is pinned",
+                             place->slot);
+        }
+    } while (!atomic_compare_exchange_weak_explicit(
+        &slot->word, &word, word | OUT_OF_SERVICE, memory_order_acq_rel,
+        memory_order_relaxed));
+    atomic_fetch_sub_explicit(&dram->blocks, 1, memory_order_relaxed);
+    if ((word & PINS) == 0) {
+        free_slot(dram, place->slot);
+    }
+    return CASCADE_OK;
+}
+
+static void
+dram_usage(void *self, struct tier_usage *usage)
+{
+    struct tier_dram *dram = self;
+    struct extent_usage extents;
+
+    lock(dram);
+    extent_read_usage(dram->map, &extents);
+    unlock(dram);
+    *usage = (struct tier_usage){
+        .capacity_bytes = dram->capacity_bytes,
+        .used_bytes = extents.used_bytes,
+        .blocks = atomic_load_explicit(&dram->blocks, memory_order_relaxed),
+    };
+}
+
+static void
+destroy(struct tier_dram *dram)
+{
+    arena_close(dram->arena);
+    extent_destroy(dram->map);
+    allocator_release(dram->allocator, dram->slots);
+    allocator_release(dram->allocator, dram);
+}
+
+static enum cascade_status
+prepare(struct tier_dram *dram, const struct tier_dram_options *options)
+{
+    uint64_t granule = dram->granule_bytes;
+    enum cascade_status status;
+
+    if (options->blocks_max == 0 || options->blocks_max > BLOCKS_MAX) {
+        return error_set(CASCADE_INVALID, "%u DRAM blocks are not 1 to %u",
+                         options->blocks_max, BLOCKS_MAX);
+    }
+    if (options->capacity_bytes > INT64_MAX - granule) {
+        return error_set(CASCADE_INVALID, "a DRAM tier of %llu bytes cannot be",
+                         (unsigned long long)options->capacity_bytes);
+    }
+    dram->capacity_bytes = (options->capacity_bytes + granule - 1) &
+                           ~(granule - 1);
+    status = extent_create(options->allocator, dram->capacity_bytes, granule,
+                           options->blocks_max, &dram->map);
+    if (status != CASCADE_OK) {
+        return status;
+    }
+    dram->slots = allocator_array(options->allocator, options->blocks_max,
+                                  sizeof(struct slot));
+    if (dram->slots == NULL) {
+        return error_set(CASCADE_NO_MEMORY, "no memory for %u DRAM slots",
+                         options->blocks_max);
+    }
+    status = arena_open(options->allocator, "cascade-dram",
+                        dram->capacity_bytes, options->huge_pages,
+                        &dram->arena);
+    if (status == CASCADE_OK) {
+        dram->memory = arena_memory(dram->arena);
+    }
+    return status;
+}
+
+const struct tier_table tier_dram_table = {
+    .name = "dram",
+    .tier = CASCADE_TIER_LOCAL_DRAM,
+    .capabilities = TIER_ZERO_COPY,
+    .reserve = dram_reserve,
+    .write = dram_write,
+    .commit = dram_commit,
+    .abandon = dram_abandon,
+    .pin = dram_pin,
+    .read = dram_read,
+    .unpin = dram_unpin,
+    .release = dram_release,
+    .usage = dram_usage,
+};
+
+enum cascade_status
+tier_dram_open(const struct tier_dram_options *options, struct tier_dram **dram)
+{
+    enum cascade_status status;
+    struct tier_dram *made = allocator_array(options->allocator, 1,
+                                             sizeof(*made));
+
+    if (made == NULL) {
+        return error_set(CASCADE_NO_MEMORY, "no memory to open a DRAM tier");
+    }
+    made->allocator = options->allocator;
+    made->pool = options->pool;
+    made->granule_bytes = options->granule_bytes != 0 ? options->granule_bytes
+                                                      : GRANULE_BYTES_DEFAULT;
+    made->blocks_max = options->blocks_max;
+    made->rank = options->rank;
+    made->free_slot = SLOT_NONE;
+    status = prepare(made, options);
+    if (status == CASCADE_OK && pthread_mutex_init(&made->mutex, NULL) != 0) {
+        status = error_set(CASCADE_NO_MEMORY, "no memory for a mutex");
+    }
+    if (status != CASCADE_OK) {
+        destroy(made);
+        return status;
+    }
+    *dram = made;
+    return CASCADE_OK;
+}
+
+enum cascade_status
+tier_dram_close(struct tier_dram *dram)
+{
+    uint64_t pins;
+    uint32_t blocks;
+
+    if (dram == NULL) {
+        return CASCADE_OK;
+    }
+    pins = tier_dram_pins(dram);
+    if (pins > 0) {
+        return error_set(CASCADE_BUSY,
+                         "%llu pins of the DRAM tier are out; release views "
+                         "first",
+                         (unsigned long long)pins);
+    }
+    blocks = atomic_load(&dram->blocks);
+    if (dram->slots_used != blocks) {
+        return error_set(CASCADE_BUSY, "%u blocks are being written to DRAM",
+                         dram->slots_used - blocks);
+    }
+    check(pthread_mutex_destroy(&dram->mutex) == 0);
+    destroy(dram);
+    return CASCADE_OK;
+}
+
+struct tier
+tier_dram_tier(struct tier_dram *dram)
+{
+    return (struct tier){.table = &tier_dram_table, .self = dram};
+}
+
+const void *
+tier_dram_memory(const struct tier_dram *dram, const struct block_place *place)
+{
+    return dram->memory + place->offset;
+}
+
+uint64_t
+tier_dram_pins(const struct tier_dram *dram)
+{
+    uint64_t pins = 0;
+
+    // Slots that were never taken are zero, which is no pin.
+    for (uint32_t i = 0; i < dram->blocks_max; i++) {
+        pins += atomic_load_explicit(&dram->slots[i].word,
+                                     memory_order_relaxed) &
+                PINS;
+    }
+    return pins;
+}
+
+struct arena *
+tier_dram_arena(struct tier_dram *dram)
+{
+    return dram->arena;
+}
+
+bool
+tier_dram_is_valid(struct tier_dram *dram)
+{
+    uint32_t free_slots = 0;
+    uint32_t extents = 0;
+    struct extent extent;
+    bool valid;
+
+    lock(dram);
+    valid = extent_is_valid(dram->map);
+    for (uint32_t i = dram->free_slot; valid && i != SLOT_NONE;
+         i = dram->slots[i].extent) {
+        uint64_t word = atomic_load(&dram->slots[i].word);
+
+        free_slots++;
+        valid = free_slots <= dram->fresh_slot &&
+                (word & (OUT_OF_SERVICE | PINS)) == OUT_OF_SERVICE;
+    }
+    valid = valid && free_slots + dram->slots_used == dram->fresh_slot;
+    for (bool more = valid && extent_first(dram->map, &extent); more && valid;
+         more = extent_next(dram->map, extent.number, &extent)) {
+        const struct slot *slot;
+
+        if (!extent.used) {
+            continue;
+        }
+        extents++;
+        slot = &dram->slots[extent.owner];
+        valid = extent.owner < dram->fresh_slot &&
+                slot->extent == extent.number &&
+                offset_of(dram, slot) == extent.offset &&
+                units_round_up(slot->bytes, dram->granule_bytes) ==
+                    extent.bytes;
+    }
+    valid = valid && extents <= dram->slots_used;
+    unlock(dram);
+    return valid;
+}

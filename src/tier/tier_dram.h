@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The DRAM tier: an arena, an extent map over it, and one slot per block. It
+// answers through the tier table; what the store needs beside that is here.
+//
+// A slot's whole state is one atomic word: generation, out-of-service bit, pin
+// count. Pinning is a compare-and-swap that fails when the generation differs
+// or the bit is set, so a pin either holds the bytes it named or was never
+// taken. The one who brings the word to (out of service, no pins) frees the
+// space: the releaser, or the last unpin.
+//
+// Locks: one mutex over the extent map and the list of free slots. reserve,
+// abandon, release (of what nobody pins), usage and the last unpin of a
+// released place take it for O(log n) steps; pin, read, write, commit and every
+// other unpin take none. Nothing ever waits for a pin.
+
+#ifndef TIER_TIER_DRAM_H
+#define TIER_TIER_DRAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/allocator.h"
+#include "base/attributes.h"
+#include "base/pool.h"
+#include "tier/tier.h"
+
+struct tier_dram;
+struct arena;
+
+struct tier_dram_options {
+    uint64_t capacity_bytes; // rounded up to the granule
+    uint32_t blocks_max;     // slots; also bounds the entries of a policy
+    uint64_t granule_bytes;  // power of two; 0 = 4 KiB
+    bool huge_pages;
+    uint16_t rank; // put into places
+    const struct allocator *allocator;
+    struct pool *pool; // may be NULL; helps with large writes
+};
+
+// NO_MEMORY: arena or slots. INVALID: an option is out of its range.
+enum cascade_status
+tier_dram_open(const struct tier_dram_options *options,
+               struct tier_dram **dram) MUST_USE;
+
+// Closes and frees everything. No other thread may be using the tier.
+// BUSY: a pin is out, or a reserved slot was neither committed nor abandoned;
+// the tier goes on. NULL is OK.
+enum cascade_status
+tier_dram_close(struct tier_dram *dram) MUST_USE;
+
+// `self` is the struct tier_dram. Its table: TIER_ZERO_COPY. Slot numbers are
+// below blocks_max and serve as policy entries: a number is not given out again
+// before its place was released and its last pin is gone. Payloads begin on a
+// granule, and the rest of the last granule is zero.
+extern const struct tier_table tier_dram_table;
+
+struct tier
+tier_dram_tier(struct tier_dram *dram);
+
+// Address of a place that the caller has pinned (or that cannot be released
+// meanwhile). Readable up to its size rounded up to the granule.
+const void *
+tier_dram_memory(const struct tier_dram *dram, const struct block_place *place);
+
+// Pins that are out now; a sum over slots while others go on.
+uint64_t
+tier_dram_pins(const struct tier_dram *dram);
+
+// The arena, for populating in the background and for passing its file.
+struct arena *
+tier_dram_arena(struct tier_dram *dram);
+
+// For tests and checkers: the extent map is sound, and used space is exactly
+// that of the slots in use. Call while nobody else uses the tier.
+bool
+tier_dram_is_valid(struct tier_dram *dram);
+
+#endif

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The block is cut into the pieces of its checksum. They go in windows, so that
+// what each needs fits on the caller's stack; a thread that takes a piece
+// checks and copies it chunk by chunk, while the caches hold the chunk.
+
+#include "tier/tier_scatter.h"
+
+#include <endian.h>
+#include <stdbool.h>
+
+#include "base/copy.h"
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "base/units.h"
+#include "block/block_digest.h"
+
+// Blocks of this size and more are shared with the pool.
+#define PARALLEL_BYTES_MIN (4 * MIB)
+#define WINDOW_PIECES 64
+#define CHUNK_BYTES ((size_t)256 << 10)
+
+// A place in a list of spans.
+struct cursor {
+    const struct cascade_span *span;
+    size_t offset;
+};
+
+struct piece {
+    struct cursor to;
+    uint32_t checksum;
+};
+
+// One read. Tasks write only their own piece of the window.
+struct reading {
+    const uint8_t *from;
+    uint64_t bytes;
+    uint64_t window_offset;
+    bool verify;
+    bool streaming;
+    struct piece window[WINDOW_PIECES];
+};
+
+// Moves the cursor on by `bytes`, filling the spans unless `from` is NULL.
+static void
+advance(struct cursor *cursor, const uint8_t *from, size_t bytes,
+        bool streaming)
+{
+    while (bytes > 0) {
+        size_t left = cursor->span->bytes - cursor->offset;
+        size_t part = left < bytes ? left : bytes;
+
+        if (part == 0) {
+            cursor->span++;
+            cursor->offset = 0;
+            continue;
+        }
+        if (from != NULL) {
+            uint8_t *to = (uint8_t *)cursor->span->data + cursor->offset;
+
+            if (streaming) {
+                copy_bytes_streaming(to, from, part);
+            } else {
+                copy_bytes(to, from, part);
+            }
+            from += part;
+        }
+        cursor->offset += part;
+        bytes -= part;
+    }
+}
+
+static size_t
+piece_bytes(const struct reading *reading, size_t index)
+{
+    uint64_t offset = reading->window_offset + index * BLOCK_DIGEST_PIECE_BYTES;
+
+    return units_min(BLOCK_DIGEST_PIECE_BYTES, reading->bytes - offset);
+}
+
+static void
+read_piece(void *context, size_t index)
+{
+    struct reading *reading = context;
+    struct piece *piece = &reading->window[index];
+    struct cursor cursor = piece->to;
+    const uint8_t *from = reading->from + reading->window_offset +
+                          index * BLOCK_DIGEST_PIECE_BYTES;
+    size_t left = piece_bytes(reading, index);
+
+    piece->checksum = 0;
+    while (left > 0) {
+        size_t part = reading->verify ? units_min(CHUNK_BYTES, left) : left;
+
+        if (reading->verify) {
+            piece->checksum = crc32c(piece->checksum, from, part);
+        }
+        advance(&cursor, from, part, reading->streaming);
+        from += part;
+        left -= part;
+    }
+}
+
+// Copies all pieces; the block's checksum if it is verified.
+static uint32_t
+read_pieces(struct reading *reading, struct pool *pool,
+            const struct cascade_span *spans)
+{
+    struct cursor cursor = {.span = spans};
+    uint32_t checksum = 0;
+
+    for (reading->window_offset = 0; reading->window_offset < reading->bytes;
+         reading->window_offset += WINDOW_PIECES * BLOCK_DIGEST_PIECE_BYTES) {
+        size_t count = units_min(
+            WINDOW_PIECES,
+            block_digest_table_count(reading->bytes - reading->window_offset));
+
+        for (size_t i = 0; i < count; i++) {
+            reading->window[i].to = cursor;
+            advance(&cursor, NULL, piece_bytes(reading, i), false);
+        }
+        pool_parallel_for(pool, read_piece, reading, count);
+        for (size_t i = 0; reading->verify && i < count; i++) {
+            uint32_t entry = htole32(reading->window[i].checksum);
+
+            checksum = crc32c(checksum, &entry, sizeof(entry));
+        }
+    }
+    return checksum;
+}
+
+static enum cascade_status
+check_room(const struct cascade_span *spans, size_t span_count, uint64_t bytes)
+{
+    uint64_t left = bytes;
+
+    for (size_t i = 0; i < span_count; i++) {
+        if (spans[i].memory != CASCADE_MEMORY_HOST) {
+            return error_set(CASCADE_UNSUPPORTED,
+                             "span %zu of %zu is device memory; this tier "
+                             "copies to host memory only",
+                             i, span_count);
+        }
+        left -= units_min(left, spans[i].bytes);
+    }
+    if (left > 0) {
+        return error_set(CASCADE_TOO_SMALL,
+                         "the spans are %llu bytes short of the block's %llu",
+                         (unsigned long long)left, (unsigned long long)bytes);
+    }
+    return CASCADE_OK;
+}
+
+enum cascade_status
+tier_scatter(struct pool *pool, const void *from, uint64_t bytes,
+             const struct cascade_span *spans, size_t span_count,
+             const uint32_t *checksum)
+{
+    enum cascade_status status = check_room(spans, span_count, bytes);
+    struct reading reading;
+    uint32_t found;
+
+    if (status != CASCADE_OK) {
+        return status;
+    }
+    reading.from = from;
+    reading.bytes = bytes;
+    reading.verify = checksum != NULL;
+    reading.streaming = bytes >= COPY_STREAMING_BYTES_MIN;
+    found = read_pieces(&reading, bytes >= PARALLEL_BYTES_MIN ? pool : NULL,
+                        spans);
+    if (checksum != NULL && found != *checksum) {
+        return error_set(CASCADE_CORRUPT,
+                         "a block of %llu bytes in memory has checksum %08x, "
+                         "not %08x; the memory was damaged",
+                         (unsigned long long)bytes, found, *checksum);
+    }
+    return CASCADE_OK;
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From one piece of host memory into a caller's spans, checked on the way: how
+// every tier whose block lies in memory answers `read`. The other direction is
+// block_digest_copy. Large blocks are shared with the pool and stream around
+// the caches. No state, no lock; the caller keeps the source from changing.
+
+#ifndef TIER_TIER_SCATTER_H
+#define TIER_TIER_SCATTER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attributes.h"
+#include "base/pool.h"
+#include "cascade/cascade.h"
+
+// Copies `bytes` bytes into the spans, which may hold more; the rest of them is
+// left alone. With `checksum` (may be NULL) what is copied must match it, as
+// defined in block_digest.h. `pool` may be NULL.
+// TOO_SMALL: the spans hold less. UNSUPPORTED: a span is device memory. Nothing
+// was copied then. CORRUPT: the bytes do not match; the spans are unspecified.
+enum cascade_status
+tier_scatter(struct pool *pool, const void *from, uint64_t bytes,
+             const struct cascade_span *spans, size_t span_count,
+             const uint32_t *checksum) MUST_USE;
+
+#endif
