@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tables are taken and given back. No lock: nobody else knows the directory yet,
+// or any more.
+
+#include <string.h>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "directory/directory_table.h"
+
+static uint32_t
+buckets_for(uint32_t records)
+{
+    uint32_t buckets = 4;
+
+    while ((uint64_t)buckets * DIRECTORY_SHARDS < records) {
+        buckets *= 2;
+    }
+    return buckets;
+}
+
+static bool
+create_shards(const struct allocator *allocator, struct directory_shard *shards,
+              uint32_t buckets)
+{
+    for (uint32_t s = 0; s < DIRECTORY_SHARDS; s++) {
+        shards[s].buckets = allocator_array(allocator, buckets,
+                                            sizeof(uint32_t));
+        if (shards[s].buckets == NULL) {
+            return false;
+        }
+        memset(shards[s].buckets, 0xff, buckets * sizeof(uint32_t));
+    }
+    return true;
+}
+
+static void
+init_locks(struct directory *directory)
+{
+    for (uint32_t s = 0; s < DIRECTORY_SHARDS; s++) {
+        check(pthread_mutex_init(&directory->key_shards[s].lock, NULL) == 0);
+        check(pthread_mutex_init(&directory->id_shards[s].lock, NULL) == 0);
+    }
+    check(pthread_mutex_init(&directory->load_lock, NULL) == 0);
+}
+
+// Everything that may fail; directory_destroy takes back what was taken.
+static enum cascade_status
+create_tables(struct directory *directory)
+{
+    const struct allocator *allocator = directory->options.allocator;
+    uint32_t keys = directory->options.max_keys;
+    uint32_t ids = directory->options.max_ids;
+    enum cascade_status status;
+
+    directory->bindings = allocator_array(allocator, keys,
+                                          sizeof(struct binding));
+    directory->contents = allocator_array(allocator, ids,
+                                          sizeof(struct content));
+    directory->references = allocator_array(allocator, keys,
+                                            sizeof(struct reference));
+    if (directory->bindings == NULL || directory->contents == NULL ||
+        directory->references == NULL ||
+        !create_shards(allocator, directory->key_shards,
+                       directory->key_buckets) ||
+        !create_shards(allocator, directory->id_shards,
+                       directory->id_buckets)) {
+        return error_set(CASCADE_NO_MEMORY,
+                         "no memory for an index of %u keys; lower max_blocks",
+                         keys);
+    }
+    status = record_pool_init(&directory->binding_pool, allocator, keys);
+    if (status == CASCADE_OK) {
+        status = record_pool_init(&directory->content_pool, allocator, ids);
+    }
+    if (status == CASCADE_OK) {
+        status = record_pool_init(&directory->reference_pool, allocator, keys);
+    }
+    if (status == CASCADE_OK) {
+        status = directory_keys_init(&directory->keys, allocator, keys);
+    }
+    return status;
+}
+
+enum cascade_status
+directory_create(const struct directory_options *options,
+                 struct directory **directory)
+{
+    struct directory *made = allocator_aligned(
+        options->allocator, sizeof(*made), _Alignof(struct directory));
+    enum cascade_status status;
+
+    if (made == NULL) {
+        return error_set(CASCADE_NO_MEMORY, "no memory for the index");
+    }
+    made->options = *options;
+    made->key_buckets = buckets_for(options->max_keys);
+    made->id_buckets = buckets_for(options->max_ids);
+    init_locks(made);
+    status = create_tables(made);
+    if (status != CASCADE_OK) {
+        directory_destroy(made);
+        return status;
+    }
+    *directory = made;
+    return CASCADE_OK;
+}
+
+void
+directory_destroy(struct directory *directory)
+{
+    const struct allocator *allocator;
+
+    if (directory == NULL) {
+        return;
+    }
+    allocator = directory->options.allocator;
+    directory_keys_fini(&directory->keys, allocator);
+    record_pool_fini(&directory->reference_pool, allocator);
+    record_pool_fini(&directory->content_pool, allocator);
+    record_pool_fini(&directory->binding_pool, allocator);
+    for (uint32_t s = 0; s < DIRECTORY_SHARDS; s++) {
+        allocator_release(allocator, directory->key_shards[s].buckets);
+        allocator_release(allocator, directory->id_shards[s].buckets);
+        (void)pthread_mutex_destroy(&directory->key_shards[s].lock);
+        (void)pthread_mutex_destroy(&directory->id_shards[s].lock);
+    }
+    (void)pthread_mutex_destroy(&directory->load_lock);
+    allocator_release(allocator, directory->references);
+    allocator_release(allocator, directory->contents);
+    allocator_release(allocator, directory->bindings);
+    allocator_release(allocator, directory);
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Copies come and go: publish, withdraw, and what happens to the bindings of a
+// content that lost its last copy. A copy is taken out of service under its id's
+// shard, so that no bind relies on one that is leaving.
+
+#include <string.h>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "directory/directory_table.h"
+
+// Takes one (key, version) off the set of a content that may have lost its last
+// place. False when nothing is left to do.
+static bool
+next_orphan(struct directory *directory, const struct block_id *id,
+            struct block_key *key)
+{
+    struct directory_shard *shard = directory_id_shard(directory, id);
+    const struct content *content;
+    bool found = false;
+
+    directory_shard_lock(shard);
+    content = directory_content(directory, id);
+    if (content != NULL && !directory_content_has_place(content) &&
+        content->references != NO_RECORD) {
+        *key = directory->references[content->references].key;
+        found = true;
+    }
+    directory_shard_unlock(shard);
+    return found;
+}
+
+// The bindings of a content without places go. A put that brings the content
+// back meanwhile ends the loop.
+static void
+drop_orphans(struct directory *directory, const struct block_id *id)
+{
+    struct block_key key;
+
+    while (next_orphan(directory, id, &key)) {
+        struct directory_shard *shard = directory_key_shard(directory, &key);
+        struct directory_freed freed;
+        struct binding *binding;
+
+        directory_shard_lock(shard);
+        binding = directory_binding(directory, &key);
+        if (binding != NULL && !directory_binding_is_removed(binding) &&
+            block_id_equal(&binding->id, id) &&
+            !directory_is_served(directory, binding)) {
+            directory_drop_reference(directory, binding, &freed);
+            directory_end_binding(
+                directory, binding, directory_next_version(directory),
+                directory->options.rebind_allowed &&
+                    directory_may_be_on_segments(directory, binding));
+        }
+        directory_shard_unlock(shard);
+    }
+}
+
+static struct block_place *
+matching_place(struct content *content, const struct block_place *place)
+{
+    struct block_place *listed = place->tier == CASCADE_TIER_SEGMENTS
+                                     ? &content->cold
+                                     : &content->memory;
+
+    if (listed->tier != place->tier || listed->slot != place->slot ||
+        listed->generation != place->generation ||
+        listed->offset != place->offset) {
+        return NULL;
+    }
+    return listed;
+}
+
+enum cascade_status
+directory_withdraw(struct directory *directory, const struct block_id *id,
+                   const struct block_place *place, bool forced,
+                   directory_release_copy *release, void *context, bool *lost)
+{
+    struct directory_shard *shard = directory_id_shard(directory, id);
+    struct content *content;
+    struct block_place *listed = NULL;
+    enum cascade_status status = CASCADE_STALE;
+    bool orphaned = false;
+
+    directory_shard_lock(shard);
+    content = directory_content(directory, id);
+    if (content != NULL) {
+        listed = matching_place(content, place);
+    }
+    if (listed != NULL) {
+        bool in_memory = place->tier != CASCADE_TIER_SEGMENTS;
+
+        status = CASCADE_OK;
+        if (content->protected_references > 0 && in_memory && !forced) {
+            status = CASCADE_BUSY;
+        } else if (release != NULL) {
+            status = release(context, listed);
+        }
+    }
+    if (status == CASCADE_OK) {
+        bool was_dirty = directory_content_is_dirty(content);
+
+        if (place->tier == CASCADE_TIER_SEGMENTS) {
+            content->cold_durable = 0;
+        }
+        memset(listed, 0, sizeof(*listed));
+        directory_content_account(directory, content, was_dirty);
+        orphaned = !directory_content_has_place(content);
+    }
+    directory_shard_unlock(shard);
+    if (orphaned) {
+        drop_orphans(directory, id);
+    }
+    if (status == CASCADE_OK && lost != NULL) {
+        *lost = orphaned;
+    }
+    return status;
+}
+
+enum cascade_status
+directory_publish(struct directory *directory, const struct block_id *id,
+                  const struct block_place *place, bool durable)
+{
+    struct directory_shard *shard = directory_id_shard(directory, id);
+    struct content *content;
+    enum cascade_status status = CASCADE_STALE;
+    bool was_dirty = false;
+
+    directory_shard_lock(shard);
+    content = directory_content(directory, id);
+    if (content != NULL) {
+        was_dirty = directory_content_is_dirty(content);
+    }
+    if (content != NULL && place->tier == CASCADE_TIER_SEGMENTS) {
+        bool own = (place->flags & BLOCK_PLACE_OWN) != 0;
+
+        // A durable copy of this job takes the place of any: it is younger than
+        // the one that is listed.
+        if (!block_place_is_set(&content->cold) ||
+            (own && (durable || content->cold_durable == 0))) {
+            content->cold = *place;
+            content->cold_durable = durable && own ? 1 : 0;
+            content->cold_hit = 0;
+            status = CASCADE_OK;
+        }
+    } else if (content != NULL && !block_place_is_set(&content->memory)) {
+        content->memory = *place;
+        status = CASCADE_OK;
+    }
+    if (content != NULL) {
+        directory_content_account(directory, content, was_dirty);
+    }
+    directory_shard_unlock(shard);
+    return status;
+}
+
+void
+directory_note_cold_hit(struct directory *directory, const struct block_id *id)
+{
+    struct directory_shard *shard = directory_id_shard(directory, id);
+    struct content *content;
+
+    directory_shard_lock(shard);
+    content = directory_content(directory, id);
+    if (content != NULL) {
+        content->cold_hit = 1;
+    }
+    directory_shard_unlock(shard);
+}

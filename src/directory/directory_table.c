@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Records, pools, chains and reference sets of the directory. Locks are the
+// caller's, except the pools' own mutexes, which are leaves.
+
+#include "directory/directory_table.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "base/error.h"
+
+enum cascade_status
+record_pool_init(struct record_pool *pool, const struct allocator *allocator,
+                 uint32_t capacity)
+{
+    pool->next_free = allocator_array(allocator, capacity, sizeof(uint32_t));
+    if (pool->next_free == NULL) {
+        return error_set(CASCADE_NO_MEMORY,
+                         "no memory for a table of %u records; lower "
+                         "max_blocks",
+                         capacity);
+    }
+    pool->first_free = NO_RECORD;
+    pool->used = 0;
+    pool->taken = 0;
+    pool->capacity = capacity;
+    check(pthread_mutex_init(&pool->lock, NULL) == 0);
+    return CASCADE_OK;
+}
+
+void
+record_pool_fini(struct record_pool *pool, const struct allocator *allocator)
+{
+    if (pool->next_free != NULL) {
+        allocator_release(allocator, pool->next_free);
+        (void)pthread_mutex_destroy(&pool->lock);
+        pool->next_free = NULL;
+    }
+}
+
+uint32_t
+record_pool_take(struct record_pool *pool)
+{
+    uint32_t record = NO_RECORD;
+
+    pthread_mutex_lock(&pool->lock);
+    if (pool->first_free != NO_RECORD) {
+        record = pool->first_free;
+        pool->first_free = pool->next_free[record];
+    } else if (pool->used < pool->capacity) {
+        record = pool->used++;
+    }
+    if (record != NO_RECORD) {
+        pool->taken++;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return record;
+}
+
+void
+record_pool_give(struct record_pool *pool, uint32_t record)
+{
+    pthread_mutex_lock(&pool->lock);
+    check(pool->taken > 0);
+    pool->next_free[record] = pool->first_free;
+    pool->first_free = record;
+    pool->taken--;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static uint64_t
+id_hash(const struct block_id *id)
+{
+    uint64_t hash;
+
+    memcpy(&hash, id->bytes, sizeof(hash));
+    return hash;
+}
+
+// The shard is the low byte of the hash, the bucket its other bits.
+static uint32_t
+bucket_of(uint64_t hash, uint32_t buckets)
+{
+    return (uint32_t)(hash >> 8) & (buckets - 1);
+}
+
+// Keys come from others, who could choose many for one bucket if they knew how
+// it is found.
+static uint64_t
+salted(const struct directory *directory, uint64_t hash)
+{
+    hash = (hash ^ directory->options.version_tag) * 0x9e3779b97f4a7c15u;
+    return hash ^ hash >> 32;
+}
+
+struct directory_shard *
+directory_key_shard(struct directory *directory, const struct block_key *key)
+{
+    return &directory->key_shards[block_key_hash(key) % DIRECTORY_SHARDS];
+}
+
+static uint32_t *
+binding_bucket(struct directory *directory, const struct block_key *key)
+{
+    struct directory_shard *shard = directory_key_shard(directory, key);
+
+    return &shard->buckets[bucket_of(salted(directory, block_key_hash(key)),
+                                     directory->key_buckets)];
+}
+
+struct binding *
+directory_binding(struct directory *directory, const struct block_key *key)
+{
+    uint32_t record = *binding_bucket(directory, key);
+
+    while (record != NO_RECORD) {
+        struct binding *binding = &directory->bindings[record];
+
+        if (block_key_equal(&binding->key, key)) {
+            return binding;
+        }
+        record = binding->next;
+    }
+    return NULL;
+}
+
+struct binding *
+directory_binding_add(struct directory *directory, const struct block_key *key)
+{
+    uint32_t record = record_pool_take(&directory->binding_pool);
+    uint32_t *bucket = binding_bucket(directory, key);
+    struct binding *binding;
+
+    if (record == NO_RECORD) {
+        return NULL;
+    }
+    binding = &directory->bindings[record];
+    memset(binding, 0, sizeof(*binding));
+    binding->key = *key;
+    binding->record_segment = DIRECTORY_NO_SEGMENT;
+    binding->key_handle = DIRECTORY_NO_KEY;
+    binding->next = *bucket;
+    *bucket = record;
+    return binding;
+}
+
+void
+directory_binding_delete(struct directory *directory, struct binding *binding)
+{
+    uint32_t record = (uint32_t)(binding - directory->bindings);
+    uint32_t *link = binding_bucket(directory, &binding->key);
+
+    while (*link != record) {
+        check(*link != NO_RECORD);
+        link = &directory->bindings[*link].next;
+    }
+    *link = binding->next;
+    if (binding->key_handle != DIRECTORY_NO_KEY) {
+        directory_keys_remove(&directory->keys, binding->key_handle,
+                              binding->key_bytes);
+    }
+    record_pool_give(&directory->binding_pool, record);
+}
+
+uint32_t
+directory_binding_first(const struct directory *directory, uint32_t shard,
+                        uint32_t bucket)
+{
+    return directory->key_shards[shard].buckets[bucket];
+}
+
+struct directory_shard *
+directory_id_shard(struct directory *directory, const struct block_id *id)
+{
+    return &directory->id_shards[id_hash(id) % DIRECTORY_SHARDS];
+}
+
+static uint32_t *
+content_bucket(struct directory *directory, const struct block_id *id)
+{
+    struct directory_shard *shard = directory_id_shard(directory, id);
+
+    return &shard->buckets[bucket_of(id_hash(id), directory->id_buckets)];
+}
+
+struct content *
+directory_content(struct directory *directory, const struct block_id *id)
+{
+    uint32_t record = *content_bucket(directory, id);
+
+    while (record != NO_RECORD) {
+        struct content *content = &directory->contents[record];
+
+        if (block_id_equal(&content->id, id)) {
+            return content;
+        }
+        record = content->next;
+    }
+    return NULL;
+}
+
+struct content *
+directory_content_add(struct directory *directory, const struct block_id *id,
+                      uint64_t bytes, uint32_t checksum)
+{
+    uint32_t record = record_pool_take(&directory->content_pool);
+    uint32_t *bucket = content_bucket(directory, id);
+    struct content *content;
+
+    if (record == NO_RECORD) {
+        return NULL;
+    }
+    content = &directory->contents[record];
+    memset(content, 0, sizeof(*content));
+    content->id = *id;
+    content->bytes = bytes;
+    content->checksum = checksum;
+    content->references = NO_RECORD;
+    content->next = *bucket;
+    *bucket = record;
+    return content;
+}
+
+bool
+directory_content_is_dirty(const struct content *content)
+{
+    return block_place_is_set(&content->memory) && content->cold_durable == 0;
+}
+
+void
+directory_content_account(struct directory *directory,
+                          const struct content *content, bool was_dirty)
+{
+    bool is_dirty = directory_content_is_dirty(content);
+
+    if (is_dirty && !was_dirty) {
+        atomic_fetch_add_explicit(&directory->dirty_bytes, content->bytes,
+                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(&directory->dirty_contents, 1,
+                                  memory_order_relaxed);
+    }
+    if (!is_dirty && was_dirty) {
+        atomic_fetch_sub_explicit(&directory->dirty_bytes, content->bytes,
+                                  memory_order_relaxed);
+        atomic_fetch_sub_explicit(&directory->dirty_contents, 1,
+                                  memory_order_relaxed);
+    }
+}
+
+void
+directory_content_delete(struct directory *directory, struct content *content)
+{
+    uint32_t record = (uint32_t)(content - directory->contents);
+    uint32_t *link = content_bucket(directory, &content->id);
+    bool was_dirty = directory_content_is_dirty(content);
+
+    memset(&content->memory, 0, sizeof(content->memory));
+    directory_content_account(directory, content, was_dirty);
+
+    check(content->references == NO_RECORD);
+    while (*link != record) {
+        check(*link != NO_RECORD);
+        link = &directory->contents[*link].next;
+    }
+    *link = content->next;
+    record_pool_give(&directory->content_pool, record);
+}
+
+// Takes the content's bytes from the budget; false if they do not fit.
+static bool
+take_budget(struct directory *directory, uint64_t bytes)
+{
+    uint64_t limit = directory->options.protected_bytes_max;
+    uint64_t now = atomic_load_explicit(&directory->protected_bytes,
+                                        memory_order_relaxed);
+
+    do {
+        if (bytes > limit || now > limit - bytes) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(
+        &directory->protected_bytes, &now, now + bytes, memory_order_relaxed,
+        memory_order_relaxed));
+    return true;
+}
+
+bool
+directory_reference_protect(struct directory *directory,
+                            struct content *content,
+                            struct reference *reference)
+{
+    if (reference->is_protected != 0) {
+        return true;
+    }
+    if (content->protected_references == 0) {
+        if (!take_budget(directory, content->bytes)) {
+            return false;
+        }
+        atomic_fetch_add_explicit(&directory->protected_contents, 1,
+                                  memory_order_relaxed);
+    }
+    content->protected_references++;
+    reference->is_protected = 1;
+    return true;
+}
+
+void
+directory_reference_unprotect(struct directory *directory,
+                              struct content *content,
+                              struct reference *reference)
+{
+    if (reference->is_protected == 0) {
+        return;
+    }
+    reference->is_protected = 0;
+    if (--content->protected_references == 0) {
+        atomic_fetch_sub_explicit(&directory->protected_bytes, content->bytes,
+                                  memory_order_relaxed);
+        atomic_fetch_sub_explicit(&directory->protected_contents, 1,
+                                  memory_order_relaxed);
+    }
+}
+
+struct reference *
+directory_reference_add(struct directory *directory, struct content *content,
+                        const struct block_key *key,
+                        struct block_version version)
+{
+    uint32_t record = record_pool_take(&directory->reference_pool);
+    struct reference *reference;
+
+    if (record == NO_RECORD) {
+        return NULL;
+    }
+    reference = &directory->references[record];
+    memset(reference, 0, sizeof(*reference));
+    reference->key = *key;
+    reference->version = version;
+    reference->next = content->references;
+    content->references = record;
+    return reference;
+}
+
+struct reference *
+directory_reference(struct directory *directory, const struct content *content,
+                    const struct block_key *key, struct block_version version)
+{
+    uint32_t record = content->references;
+
+    while (record != NO_RECORD) {
+        struct reference *reference = &directory->references[record];
+
+        if (block_version_compare(reference->version, version) == 0 &&
+            block_key_equal(&reference->key, key)) {
+            return reference;
+        }
+        record = reference->next;
+    }
+    return NULL;
+}
+
+bool
+directory_reference_delete(struct directory *directory, struct content *content,
+                           const struct block_key *key,
+                           struct block_version version)
+{
+    struct reference *reference = directory_reference(directory, content, key,
+                                                      version);
+    uint32_t record;
+    uint32_t *link = &content->references;
+
+    if (reference == NULL) {
+        return false;
+    }
+    directory_reference_unprotect(directory, content, reference);
+    record = (uint32_t)(reference - directory->references);
+    while (*link != record) {
+        link = &directory->references[*link].next;
+    }
+    *link = reference->next;
+    record_pool_give(&directory->reference_pool, record);
+    return content->references == NO_RECORD;
+}
+
+void
+directory_reference_remove(struct directory *directory, struct content *content,
+                           const struct block_key *key,
+                           struct block_version version,
+                           struct directory_freed *freed)
+{
+    bool was_protected = content->protected_references > 0;
+
+    memset(freed, 0, sizeof(*freed));
+    if (directory_reference_delete(directory, content, key, version)) {
+        freed->any = true;
+        freed->id = content->id;
+        freed->memory = content->memory;
+        freed->cold = content->cold;
+        directory_content_delete(directory, content);
+    } else if (was_protected && content->protected_references == 0) {
+        freed->unprotected = true;
+        freed->id = content->id;
+        freed->memory = content->memory;
+    }
+}
