@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The background: one thread that calls bounded steps. It populates the arena,
+// writes the coldest dirty blocks ahead so that room can be had at once, keeps
+// the cold tier within its capacity, brings protected blocks back into DRAM
+// after a restart, renews the lease and looks at what others have sealed, and
+// brings the gauges up to date. Tests call store_background_step by hand.
+
+#include <string.h>
+#include <time.h>
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/error.h"
+#include "base/units.h"
+#include "store/store_internal.h"
+
+#define RELOAD_BATCH 64
+#define POPULATE_STEP_BYTES (32 * MIB)
+#define WRITE_AHEAD_STEP_BYTES (64 * MIB)
+
+// Writing ahead begins when less than this part of DRAM is free, and keeps this
+// part at the cold end clean.
+#define FREE_PART 10
+#define CLEAN_PART 16
+
+// Between two rounds with nothing to do.
+#define IDLE_WAIT_NS (200 * NS_PER_MS)
+
+// Longest wait of a step for cold_lock: somebody else is writing then.
+#define COLD_WAIT_NS (10 * NS_PER_MS)
+
+static bool
+populate_step(struct cascade *store)
+{
+    if (store->dram == NULL) {
+        return false;
+    }
+    return arena_populate_step(tier_dram_arena(store->dram),
+                               POPULATE_STEP_BYTES) > 0;
+}
+
+static bool
+writes_cold(const struct cascade *store)
+{
+    return store->cold != NULL && !store->settings.cold_look_only;
+}
+
+static bool
+is_short_of_room(struct cascade *store)
+{
+    struct tier_usage usage;
+
+    tier_dram_table.usage(store->dram, &usage);
+    return atomic_load(&store->room_waiters) > 0 ||
+           usage.capacity_bytes - usage.used_bytes <
+               usage.capacity_bytes / FREE_PART;
+}
+
+// True if blocks were written: there may be more.
+static bool
+write_ahead_step(struct cascade *store)
+{
+    uint64_t bytes;
+    uint64_t written = 0;
+
+    if (!writes_cold(store) || store->dram == NULL ||
+        !is_short_of_room(store) ||
+        store_cold_begin(store, store_now(store) + COLD_WAIT_NS) !=
+            CASCADE_OK) {
+        return false;
+    }
+    bytes = units_max(
+        store->dram_capacity_bytes / CLEAN_PART,
+        units_min(WRITE_AHEAD_STEP_BYTES, store->dram_capacity_bytes / 4));
+    (void)store_write_coldest(store, bytes, &written);
+    store_cold_end(store);
+    return written > 0;
+}
+
+// Capacity holds at start too, and after the option was lowered.
+static bool
+reclaim_step(struct cascade *store)
+{
+    struct tier_segment_usage usage;
+    enum cascade_status status = CASCADE_OK;
+
+    if (!writes_cold(store)) {
+        return false;
+    }
+    tier_segment_usage_of(store->cold, &usage);
+    if (usage.own_bytes <= store->cold_capacity_bytes ||
+        store_cold_begin(store, store_now(store) + COLD_WAIT_NS) !=
+            CASCADE_OK) {
+        return false;
+    }
+    status = store_reclaim_for(store, 0);
+    store_cold_end(store);
+    return status == CASCADE_OK;
+}
+
+// What others sealed, or an expired writer left.
+static void
+note_entry(void *context, const struct tier_segment_entry *entry)
+{
+    struct cascade *store = context;
+
+    (void)directory_load(store->directory, &entry->label, &entry->place,
+                         entry->segment, entry->durable);
+}
+
+static void
+refresh_step(struct cascade *store)
+{
+    uint64_t now_ns = store_now(store);
+    enum cascade_status status;
+
+    if (store->cold == NULL || now_ns < store->refresh_due_ns) {
+        return;
+    }
+    store->refresh_due_ns = now_ns + store->settings.lease_ns / 6;
+    status = tier_segment_refresh(store->cold, true, note_entry, store);
+    if (status == CASCADE_CLOSED) {
+        atomic_store(&store->cold_failed, true);
+        log_write(&store->log, LOG_LEVEL_ERROR,
+                  "this store lost its lease and writes no more: %s",
+                  error_message());
+    }
+}
+
+// Protected blocks belong into memory: after a restart they come back.
+static bool
+reload_step(struct cascade *store)
+{
+    struct directory_found found[RELOAD_BATCH];
+    size_t count;
+
+    if (store->reload_done || store->dram == NULL) {
+        return false;
+    }
+    count = directory_scan(store->directory, &store->reload_cursor,
+                           DIRECTORY_PROTECTED, found, RELOAD_BATCH, NULL, 0,
+                           NULL);
+    for (size_t i = 0; i < count; i++) {
+        struct tier_pin pin;
+
+        if (!block_place_is_set(&found[i].memory) &&
+            store_load(store, &found[i], store_now(store) + NS_PER_S, false,
+                       &pin) == CASCADE_OK) {
+            tier_dram_table.unpin(store->dram, &pin);
+        }
+    }
+    store->reload_done = count == 0;
+    return !store->reload_done;
+}
+
+bool
+store_background_step(struct cascade *store)
+{
+    bool more = populate_step(store);
+
+    more = write_ahead_step(store) || more;
+    more = reclaim_step(store) || more;
+    more = reload_step(store) || more;
+    refresh_step(store);
+    store_update_gauges(store);
+    return more;
+}
+
+// Sleeps until kicked or until the idle time is over. False: stop.
+static bool
+sleep_idle(struct cascade *store)
+{
+    struct timespec until;
+    uint64_t nanoseconds;
+    bool runs;
+
+    check(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
+    nanoseconds = (uint64_t)until.tv_nsec + IDLE_WAIT_NS;
+    until.tv_sec += (time_t)(nanoseconds / NS_PER_S);
+    until.tv_nsec = (long)(nanoseconds % NS_PER_S);
+    check(pthread_mutex_lock(&store->background_lock) == 0);
+    while (!store->background_stop && !store->background_kicked) {
+        if (pthread_cond_timedwait(&store->background_wake,
+                                   &store->background_lock, &until) != 0) {
+            break;
+        }
+    }
+    store->background_kicked = false;
+    runs = !store->background_stop;
+    check(pthread_mutex_unlock(&store->background_lock) == 0);
+    return runs;
+}
+
+static bool
+must_stop(struct cascade *store)
+{
+    bool stop;
+
+    check(pthread_mutex_lock(&store->background_lock) == 0);
+    stop = store->background_stop;
+    check(pthread_mutex_unlock(&store->background_lock) == 0);
+    return stop;
+}
+
+static void *
+run(void *context)
+{
+    struct cascade *store = context;
+
+    do {
+        while (!must_stop(store) && store_background_step(store)) {
+        }
+    } while (sleep_idle(store));
+    return NULL;
+}
+
+enum cascade_status
+store_background_start(struct cascade *store)
+{
+    if (!store->around.background) {
+        return CASCADE_OK;
+    }
+    // Before the thread reads it.
+    store->background_runs = true;
+    if (pthread_create(&store->background_thread, NULL, run, store) != 0) {
+        store->background_runs = false;
+        return error_set(CASCADE_NO_MEMORY,
+                         "the system gave no thread for background work; "
+                         "raise the limit of processes (ulimit -u)");
+    }
+    (void)pthread_setname_np(store->background_thread, "cascade-back");
+    return CASCADE_OK;
+}
+
+void
+store_background_stop(struct cascade *store)
+{
+    if (!store->background_runs) {
+        return;
+    }
+    check(pthread_mutex_lock(&store->background_lock) == 0);
+    store->background_stop = true;
+    check(pthread_cond_signal(&store->background_wake) == 0);
+    check(pthread_mutex_unlock(&store->background_lock) == 0);
+    check(pthread_join(store->background_thread, NULL) == 0);
+    store->background_runs = false;
+}
+
+void
+store_background_kick(struct cascade *store)
+{
+    check(pthread_mutex_lock(&store->background_lock) == 0);
+    store->background_kicked = true;
+    check(pthread_cond_signal(&store->background_wake) == 0);
+    check(pthread_mutex_unlock(&store->background_lock) == 0);
+}

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The store: what it owns, in the order in which it is opened (and closed in
+// reverse), and the functions that its files share. Not for other floors.
+//
+// Lock order, outermost first; a thread that holds one takes only later ones:
+//   1. cold_lock         one writer of segments at a time (timed)
+//   2. loads_lock        table of loads in progress
+//   3. key shard         (directory)
+//   4. id shard          (directory)
+//   5. policy_lock       victims' order and what is known of each slot
+//   6. extent mutex      (DRAM tier), locks of the cold tier, pools
+//   room_lock, background_lock and clear_lock are taken alone.
+// No lock is held across a wait for another store. cold_lock alone is held
+// across I/O.
+
+#ifndef STORE_STORE_INTERNAL_H
+#define STORE_STORE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/allocator.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/metric_page.h"
+#include "base/pool.h"
+#include "base/units.h"
+#include "block/block_digest.h"
+#include "directory/directory.h"
+#include "policy/policy.h"
+#include "store/store_options.h"
+#include "tier/tier.h"
+#include "tier/tier_dram.h"
+#include "tier/tier_segment.h"
+
+#define STORE_LOADS_MAX 64
+#define STORE_WRITE_BATCH 2048
+
+// What the store knows of the block in a DRAM slot. Guarded by policy_lock.
+struct store_block {
+    struct block_id id;
+    struct block_key parent; // zero = none
+    uint64_t bytes;
+    uint32_t depth;
+    uint32_t turn;
+    uint32_t request_class;
+    float expected_reuse;
+    uint32_t resident; // the policy has it
+    uint32_t policy_flags;
+};
+
+// Space to put records for the cold tier together. Guarded by cold_lock.
+struct store_writer {
+    struct directory_found found[STORE_WRITE_BATCH]; // of a scan
+    uint32_t key_bytes[STORE_WRITE_BATCH];
+    uint8_t keys[STORE_WRITE_BATCH][CASCADE_KEY_BYTES_MAX];
+    struct tier_segment_put puts[STORE_WRITE_BATCH]; // to be appended
+    struct tier_pin pins[STORE_WRITE_BATCH];
+    size_t count;
+    uint64_t bytes;
+    uint64_t left;    // blocks that could not be written
+    uint64_t damaged; // blocks that were not what had been put
+};
+
+// A cold block that some thread is bringing into DRAM.
+struct store_load {
+    struct block_id id;
+    bool active;
+};
+
+// What the environment gives, so that tests can replace it.
+struct store_surroundings {
+    const struct allocator *allocator;
+    const struct clock_source *clock;
+    const struct file_system *files;
+    bool background; // false: tests call the steps by hand
+    uint64_t seed;   // 0 = random
+};
+
+struct cascade {
+    struct store_surroundings around;
+    struct cascade_options *options;
+    struct store_settings settings;
+    struct log log;
+    struct metric_page_place page_place;
+    struct metric_page_handle page;
+    struct metric_values *metrics;
+    uint8_t *fork_guard; // a page that a forked child finds wiped
+    struct pool *pool;
+    struct directory *directory;
+
+    struct tier_dram *dram; // NULL: no DRAM tier
+    struct tier dram_tier;
+    uint64_t dram_capacity_bytes;
+    uint32_t slots;
+    uint64_t granule_bytes;
+    pthread_mutex_t policy_lock;
+    const struct policy_table *policy;
+    void *policy_state;
+    struct store_block *blocks; // per DRAM slot
+
+    struct tier_segment *cold; // NULL: no cold tier
+    struct tier cold_tier;
+    uint64_t cold_capacity_bytes;
+    pthread_mutex_t cold_lock;
+    struct store_writer *writer;         // the one in use
+    struct store_writer *reclaim_writer; // takes its place during a reclaim
+    pthread_mutex_t clear_lock;          // taken alone
+    struct block_version clear_version;  // newest clear; zero = none
+    uint32_t clear_segment;              // that holds its record
+    bool clear_dirty;                    // no durable record has it
+    _Atomic bool cold_failed;            // the last write to it failed
+
+    pthread_mutex_t loads_lock;
+    pthread_cond_t loads_changed;
+    struct store_load loads[STORE_LOADS_MAX];
+
+    pthread_mutex_t room_lock;
+    pthread_cond_t room_changed;
+    uint64_t room_events; // guarded by room_lock
+    _Atomic uint32_t
+        room_waiters; // puts that wait for dirty blocks to be written
+
+    pthread_mutex_t background_lock;
+    pthread_cond_t background_wake;
+    pthread_t background_thread;
+    _Atomic bool background_runs;
+    bool background_stop;
+    bool background_kicked;
+    uint64_t refresh_due_ns;
+    uint64_t reload_cursor; // protected blocks still to be loaded
+    bool reload_done;
+
+    _Atomic uint64_t views_out;
+    _Atomic uint64_t queues_open;
+    _Atomic bool closing;
+    pthread_mutex_t regions_lock;
+    struct store_region *regions;
+};
+
+// A range of caller memory that was registered.
+struct store_region {
+    struct store_region *next;
+    void *data;
+    size_t bytes;
+};
+
+// --- store.c: what every call begins with
+
+// OK; FORKED in a child of the opener; CLOSED; INVALID for NULL.
+enum cascade_status
+store_enter(const struct cascade *store);
+
+enum cascade_status
+store_key(const struct cascade *store, struct cascade_key key,
+          struct block_key *digest);
+
+// The key's binding with the places of its content, as directory_find. A key
+// that is bound to other bytes meanwhile is found with those.
+enum cascade_status
+store_find(struct cascade *store, const struct block_key *key,
+           struct directory_found *found, bool *was_known);
+
+// The moment at which a call must be over.
+uint64_t
+store_deadline(const struct cascade *store, uint64_t timeout_ns);
+
+uint64_t
+store_now(const struct cascade *store);
+
+// Opens with given surroundings; cascade_open uses the system's.
+enum cascade_status
+store_open_in(const struct cascade_options *options,
+              const struct store_surroundings *around, struct cascade **store);
+
+// Ends the store as a crash would: nothing is flushed, sealed or released.
+// For tests.
+void
+store_crash(struct cascade *store);
+
+// --- store_room.c: space in DRAM
+
+// Reserves a slot, evicting clean blocks if it must. With `deadline_ns` not 0
+// it also waits for dirty ones to be written, until put_wait or the deadline
+// has passed. NO_SPACE, TOO_LARGE, UNSUPPORTED (no DRAM tier).
+enum cascade_status
+store_reserve(struct cascade *store, uint64_t bytes, uint64_t deadline_ns,
+              struct tier_slot *slot);
+
+// As a last resort: drops dirty blocks unwritten and counts them.
+enum cascade_status
+store_reserve_dropping(struct cascade *store, uint64_t bytes,
+                       struct tier_slot *slot);
+
+// The slot enters the policy; before its place is published.
+void
+store_admit(struct cascade *store, uint32_t slot,
+            const struct store_block *block, bool is_protected);
+
+// The copy is not published (any more): leaves the policy and is released.
+void
+store_discard(struct cascade *store, const struct block_place *place);
+
+// A content lost its last reference.
+void
+store_free(struct cascade *store, const struct directory_freed *freed);
+
+void
+store_touch(struct cascade *store, const struct block_place *place);
+
+void
+store_set_policy_flags(struct cascade *store, const struct block_id *id,
+                       const struct block_place *place, uint32_t flags);
+
+// Takes the copy in a slot out of service if it is unpinned and unprotected;
+// a dirty one only with `drop_dirty`. `*dirty` tells that it is dirty.
+enum cascade_status
+store_evict_slot(struct cascade *store, uint32_t slot, bool drop_dirty,
+                 bool *dirty);
+
+// Wakes those that wait for room.
+void
+store_room_changed(struct cascade *store);
+
+// --- store_cold.c, store_flush.c: writing to segments
+
+// Takes cold_lock until the deadline. TIMEOUT.
+enum cascade_status
+store_cold_begin(struct cascade *store, uint64_t deadline_ns);
+
+void
+store_cold_end(struct cascade *store);
+
+// Under cold_lock: adds a record to what is to be written; store_write_pending
+// writes and syncs it at the latest. The key must stay until then.
+typedef enum cascade_status
+store_add_record(struct cascade *store, const struct directory_found *found,
+                 const uint8_t *key, uint32_t key_bytes);
+
+// The payload of a binding whose content segments lack, if there is one.
+store_add_record store_add_payload;
+
+// A record for a removal, or for a dirty binding whose content is durable.
+store_add_record store_add_bind;
+
+// Under cold_lock: writes a clear that no record has yet.
+enum cascade_status
+store_write_clear(struct cascade *store);
+
+// Under cold_lock: writes everything dirty, bindings included, and syncs.
+// Blocks that could not be written are counted in `*left`.
+enum cascade_status
+store_write_all(struct cascade *store, uint64_t deadline_ns, uint64_t *left);
+
+// Under cold_lock: writes up to `bytes` of the coldest dirty blocks.
+// `*written` counts blocks.
+enum cascade_status
+store_write_coldest(struct cascade *store, uint64_t bytes, uint64_t *written);
+
+// Under cold_lock: writes the blocks and the bindings of these keys as far as
+// segments lack them, and syncs.
+enum cascade_status
+store_write_keys(struct cascade *store, const struct block_key *keys,
+                 size_t count);
+
+// Under cold_lock: adds a payload that was read from a segment which is to go,
+// with the hints of its old record. It is written with store_write_pending at
+// the latest; until then the payload must stay.
+enum cascade_status
+store_write_carried(struct cascade *store, const struct directory_found *found,
+                    const struct block_label *hints, const void *payload);
+
+// Under cold_lock: writes and syncs what was added.
+enum cascade_status
+store_write_pending(struct cascade *store);
+
+// --- store_reclaim.c
+
+// Under cold_lock: makes room for `bytes` within cold_capacity.
+enum cascade_status
+store_reclaim_for(struct cascade *store, uint64_t bytes);
+
+// Under cold_lock: rewrites many small segments into the active one.
+void
+store_merge_small(struct cascade *store);
+
+// --- store_load.c: cold to DRAM
+
+// Brings the content into DRAM, once for all that want it, and pins it there.
+// NO_SPACE: no room in DRAM (read it directly). NOT_FOUND, CORRUPT, TIMEOUT, IO.
+enum cascade_status
+store_load(struct cascade *store, const struct directory_found *found,
+           uint64_t deadline_ns, bool may_wait, struct tier_pin *pin);
+
+// The copy in DRAM does not match its checksum: it goes.
+void
+store_memory_damaged(struct cascade *store,
+                     const struct directory_found *found);
+
+// A cold copy did not match: reads again, then forgets it. `*lost` is set if
+// it was the last copy.
+void
+store_cold_damaged(struct cascade *store, const struct block_id *id,
+                   const struct block_place *place, enum cascade_status status,
+                   bool *lost);
+
+// --- store_background.c
+
+enum cascade_status
+store_background_start(struct cascade *store);
+
+void
+store_background_stop(struct cascade *store);
+
+// Asks the background to run soon.
+void
+store_background_kick(struct cascade *store);
+
+// One round of bounded background work. True if there is more to do at once.
+bool
+store_background_step(struct cascade *store);
+
+// --- store_put.c, store_get.c: one operation, as batches call them
+
+enum cascade_status
+store_put(struct cascade *store, struct cascade_key key,
+          const struct cascade_const_span *spans, size_t span_count,
+          const struct cascade_put_options *options, uint64_t deadline_ns,
+          struct cascade_put_result *result);
+
+// `served` (may be NULL) is the place in DRAM to touch; then no touch is made.
+enum cascade_status
+store_get(struct cascade *store, struct cascade_key key,
+          const struct cascade_span *spans, size_t span_count,
+          uint64_t deadline_ns, size_t *bytes, struct block_place *served);
+
+enum cascade_status
+store_acquire(struct cascade *store, struct cascade_key key,
+              uint64_t deadline_ns, struct cascade_view *view);
+
+enum cascade_status
+store_prefetch(struct cascade *store, struct cascade_key key,
+               uint64_t deadline_ns);
+
+enum cascade_status
+store_flush(struct cascade *store, uint64_t deadline_ns);
+
+// --- store_batch.c
+
+// Runs items with their store's threads, in the order that the header promises.
+void
+store_run_items(struct cascade *store, struct cascade_item *items, size_t count,
+                uint64_t deadline_ns);
+
+// --- store_stats.c
+
+// Brings the gauges up to date.
+void
+store_update_gauges(struct cascade *store);
+
+// Adds the keys' bytes that only segments know.
+enum cascade_status
+store_attach_keys(struct cascade *store);
+
+#endif

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Space in DRAM: reserving it, choosing who goes, and keeping what the policy
+// knows of each slot in step with the slots. Clean blocks are dropped at once;
+// dirty ones are written by the background first, and a put waits for that in
+// bounded time.
+//
+// A slot enters the policy before its place is published and leaves it before
+// its place is released, both under policy_lock, so that the policy never
+// speaks of a slot that someone else has got meanwhile.
+
+#include <string.h>
+#include <time.h>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "store/store_internal.h"
+
+// Coldest entries looked at for a clean victim before the put waits.
+#define CANDIDATES_MAX 4096
+
+// After that many dirty ones in a row at the cold end it is the background's
+// turn: it writes in the same order.
+#define DIRTY_CANDIDATES_MAX 256
+
+static void
+lock(pthread_mutex_t *mutex)
+{
+    check(pthread_mutex_lock(mutex) == 0);
+}
+
+static void
+unlock(pthread_mutex_t *mutex)
+{
+    check(pthread_mutex_unlock(mutex) == 0);
+}
+
+// Under policy_lock.
+static void
+insert_locked(struct cascade *store, uint32_t slot)
+{
+    struct store_block *block = &store->blocks[slot];
+    struct policy_facts facts = {
+        .bytes = block->bytes,
+        .parent = POLICY_NONE,
+        .depth = block->depth,
+        .turn = block->turn,
+        .request_class = block->request_class,
+        .expected_reuse = block->expected_reuse,
+        .flags = block->policy_flags,
+    };
+
+    memcpy(&facts.hash, block->id.bytes, sizeof(facts.hash));
+    store->policy->insert(store->policy_state, slot, &facts);
+    block->resident = 1;
+}
+
+// The slot of the parent's block, if that is in DRAM.
+static uint32_t
+parent_slot(struct cascade *store, const struct block_key *parent)
+{
+    struct directory_found found;
+
+    if (block_key_is_zero(parent) ||
+        directory_find(store->directory, parent, &found, NULL) != CASCADE_OK ||
+        found.memory.tier != CASCADE_TIER_LOCAL_DRAM) {
+        return POLICY_NONE;
+    }
+    return found.memory.slot;
+}
+
+void
+store_admit(struct cascade *store, uint32_t slot,
+            const struct store_block *block, bool is_protected)
+{
+    uint32_t parent = parent_slot(store, &block->parent);
+    struct policy_facts facts = {
+        .bytes = block->bytes,
+        .parent = parent,
+        .depth = block->depth,
+        .turn = block->turn,
+        .request_class = block->request_class,
+        .expected_reuse = block->expected_reuse,
+        .flags = block->policy_flags | (is_protected ? POLICY_PROTECTED : 0),
+    };
+
+    memcpy(&facts.hash, block->id.bytes, sizeof(facts.hash));
+    lock(&store->policy_lock);
+    store->blocks[slot] = *block;
+    store->blocks[slot].policy_flags = facts.flags;
+    store->policy->insert(store->policy_state, slot, &facts);
+    store->blocks[slot].resident = 1;
+    unlock(&store->policy_lock);
+}
+
+// The slot leaves the policy.
+static void
+dismiss(struct cascade *store, uint32_t slot)
+{
+    lock(&store->policy_lock);
+    if (store->blocks[slot].resident != 0) {
+        store->policy->remove(store->policy_state, slot);
+        store->blocks[slot].resident = 0;
+    }
+    unlock(&store->policy_lock);
+}
+
+void
+store_discard(struct cascade *store, const struct block_place *place)
+{
+    if (place->tier != CASCADE_TIER_LOCAL_DRAM) {
+        return;
+    }
+    dismiss(store, place->slot);
+    // Pinned by a view or a reader: the last unpin frees the space.
+    (void)tier_dram_table.release(store->dram, place, false);
+    store_room_changed(store);
+}
+
+void
+store_free(struct cascade *store, const struct directory_freed *freed)
+{
+    if (freed->any) {
+        store_discard(store, &freed->memory);
+    } else if (freed->unprotected) {
+        store_set_policy_flags(store, &freed->id, &freed->memory, 0);
+    }
+}
+
+void
+store_touch(struct cascade *store, const struct block_place *place)
+{
+    if (place->tier != CASCADE_TIER_LOCAL_DRAM) {
+        return;
+    }
+    lock(&store->policy_lock);
+    store->policy->touch(store->policy_state, place->slot);
+    unlock(&store->policy_lock);
+}
+
+void
+store_set_policy_flags(struct cascade *store, const struct block_id *id,
+                       const struct block_place *place, uint32_t flags)
+{
+    if (place->tier != CASCADE_TIER_LOCAL_DRAM) {
+        return;
+    }
+    lock(&store->policy_lock);
+    // The slot may hold another block by now.
+    if (block_id_equal(&store->blocks[place->slot].id, id)) {
+        store->blocks[place->slot].policy_flags = flags;
+        store->policy->change(store->policy_state, place->slot, flags);
+    }
+    unlock(&store->policy_lock);
+}
+
+// Under the id's shard: the copy leaves the policy and gives its space back;
+// pinned, it stays and re-enters the policy as just used.
+static enum cascade_status
+release_unpinned(void *context, const struct block_place *place)
+{
+    struct cascade *store = context;
+    enum cascade_status status;
+
+    dismiss(store, place->slot);
+    status = tier_dram_table.release(store->dram, place, true);
+    if (status == CASCADE_BUSY) {
+        lock(&store->policy_lock);
+        insert_locked(store, place->slot);
+        unlock(&store->policy_lock);
+    }
+    return status;
+}
+
+// The block has to be written before it is dropped. What others sealed and
+// nobody put here is theirs to keep.
+static bool
+must_be_written(struct cascade *store, const struct directory_found *found)
+{
+    struct directory_found binding;
+
+    if (store->cold == NULL || store->settings.cold_look_only ||
+        found->cold_durable) {
+        return false;
+    }
+    return !block_place_is_set(&found->cold) ||
+           directory_find_binding(store->directory, &found->key, &binding) !=
+               CASCADE_OK ||
+           (binding.flags & DIRECTORY_DIRTY) != 0;
+}
+
+enum cascade_status
+store_evict_slot(struct cascade *store, uint32_t slot, bool drop_dirty,
+                 bool *dirty)
+{
+    struct block_id id;
+    struct directory_found found;
+    enum cascade_status status;
+    bool resident;
+    bool lost = false;
+
+    *dirty = false;
+    lock(&store->policy_lock);
+    resident = store->blocks[slot].resident != 0;
+    id = store->blocks[slot].id;
+    unlock(&store->policy_lock);
+    if (!resident ||
+        directory_find_content(store->directory, &id, &found) != CASCADE_OK ||
+        found.memory.tier != CASCADE_TIER_LOCAL_DRAM ||
+        found.memory.slot != slot) {
+        return CASCADE_STALE;
+    }
+    if (!drop_dirty && must_be_written(store, &found)) {
+        *dirty = true;
+        return CASCADE_BUSY;
+    }
+    status = directory_withdraw(store->directory, &id, &found.memory, false,
+                                release_unpinned, store, &lost);
+    if (status != CASCADE_OK) {
+        return status;
+    }
+    metric_add_tier(store->metrics, METRIC_EVICTIONS_TOTAL,
+                    CASCADE_TIER_LOCAL_DRAM, 1);
+    if (lost && store->cold != NULL) {
+        metric_add(store->metrics, METRIC_COLD_WRITES_DROPPED_TOTAL, 1);
+    }
+    return CASCADE_OK;
+}
+
+static bool
+next_victim(struct cascade *store, struct policy_cursor *cursor, uint32_t *slot)
+{
+    bool found;
+
+    lock(&store->policy_lock);
+    found = store->policy->choose(store->policy_state, cursor, slot);
+    unlock(&store->policy_lock);
+    return found;
+}
+
+// Evicts in the policy's order until a slot of `bytes` can be had. `*dirty` is
+// set if a block was passed over because it is dirty.
+static enum cascade_status
+evict_for(struct cascade *store, uint64_t bytes, bool drop_dirty,
+          struct tier_slot *slot, bool *dirty)
+{
+    struct policy_cursor cursor;
+    struct tier_usage usage;
+    uint32_t victim;
+    uint64_t candidates;
+    enum cascade_status status = CASCADE_NO_SPACE;
+    uint32_t dirty_count = 0;
+
+    // A pinned block comes back as just used: it must not be met for ever.
+    tier_dram_table.usage(store->dram, &usage);
+    candidates = units_min(usage.blocks, CANDIDATES_MAX);
+    *dirty = false;
+    memset(&cursor, 0, sizeof(cursor));
+    while (status == CASCADE_NO_SPACE && cursor.count < candidates &&
+           dirty_count < DIRTY_CANDIDATES_MAX &&
+           next_victim(store, &cursor, &victim)) {
+        bool is_dirty;
+        enum cascade_status evicted = store_evict_slot(store, victim,
+                                                       drop_dirty, &is_dirty);
+
+        *dirty = *dirty || is_dirty;
+        if (evicted == CASCADE_OK) {
+            status = tier_dram_table.reserve(store->dram, bytes, slot);
+            // Parents may have become eligible: begin at the coldest again.
+            memset(&cursor, 0, sizeof(cursor));
+            dirty_count = 0;
+        } else {
+            dirty_count += is_dirty ? 1 : 0;
+        }
+    }
+    return status;
+}
+
+void
+store_room_changed(struct cascade *store)
+{
+    lock(&store->room_lock);
+    store->room_events++;
+    check(pthread_cond_broadcast(&store->room_changed) == 0);
+    unlock(&store->room_lock);
+}
+
+// Waits until something changed since `events`, for at most `wait_ns`.
+static void
+wait_for_room(struct cascade *store, uint64_t events, uint64_t wait_ns)
+{
+    struct timespec until;
+    uint64_t until_ns;
+
+    check(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
+    until_ns = (uint64_t)until.tv_nsec + units_min(wait_ns, NS_PER_S);
+    until.tv_sec += (time_t)(until_ns / NS_PER_S);
+    until.tv_nsec = (long)(until_ns % NS_PER_S);
+    lock(&store->room_lock);
+    while (store->room_events == events) {
+        if (pthread_cond_timedwait(&store->room_changed, &store->room_lock,
+                                   &until) != 0) {
+            break;
+        }
+    }
+    unlock(&store->room_lock);
+}
+
+// The cold tier takes writes, so waiting for it makes sense.
+static bool
+cold_is_writing(const struct cascade *store)
+{
+    return store->cold != NULL && !store->settings.cold_look_only &&
+           store->background_runs && !atomic_load(&store->cold_failed);
+}
+
+// Waits for the background to clean the coldest blocks, and evicts them.
+static enum cascade_status
+reserve_waiting(struct cascade *store, uint64_t bytes, uint64_t deadline_ns,
+                struct tier_slot *slot)
+{
+    uint64_t begin_ns = store_now(store);
+    uint64_t until_ns = units_min(deadline_ns,
+                                  begin_ns + store->settings.put_wait_ns);
+    enum cascade_status status = CASCADE_NO_SPACE;
+    bool dirty = true;
+
+    metric_add(store->metrics, METRIC_PUTS_WAITED_TOTAL, 1);
+    atomic_fetch_add(&store->room_waiters, 1);
+    while (status == CASCADE_NO_SPACE && cold_is_writing(store)) {
+        uint64_t events;
+        uint64_t now_ns;
+
+        lock(&store->room_lock);
+        events = store->room_events;
+        unlock(&store->room_lock);
+        status = evict_for(store, bytes, false, slot, &dirty);
+        now_ns = store_now(store);
+        if (status != CASCADE_NO_SPACE || !dirty || now_ns >= until_ns) {
+            break;
+        }
+        store_background_kick(store);
+        wait_for_room(store, events, until_ns - now_ns);
+    }
+    atomic_fetch_sub(&store->room_waiters, 1);
+    metric_observe_ns(store->metrics, METRIC_PUT_WAIT_SECONDS,
+                      store_now(store) - begin_ns);
+    return status;
+}
+
+enum cascade_status
+store_reserve(struct cascade *store, uint64_t bytes, uint64_t deadline_ns,
+              struct tier_slot *slot)
+{
+    enum cascade_status status;
+    bool dirty = false;
+
+    if (store->dram == NULL) {
+        return CASCADE_UNSUPPORTED;
+    }
+    status = tier_dram_table.reserve(store->dram, bytes, slot);
+    if (status == CASCADE_NO_SPACE) {
+        status = evict_for(store, bytes, false, slot, &dirty);
+    }
+    if (status == CASCADE_NO_SPACE && dirty && deadline_ns != 0 &&
+        cold_is_writing(store)) {
+        status = reserve_waiting(store, bytes, deadline_ns, slot);
+    }
+    return status;
+}
+
+enum cascade_status
+store_reserve_dropping(struct cascade *store, uint64_t bytes,
+                       struct tier_slot *slot)
+{
+    bool dirty;
+
+    if (store->dram == NULL) {
+        return CASCADE_UNSUPPORTED;
+    }
+    return evict_for(store, bytes, true, slot, &dirty);
+}
