@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "segment/segment_stripe.h"
 
 // The writer's memory: small segments need no more than two pieces.
 #define STAGING_BYTES_MIN (8 * MIB)
@@ -120,10 +121,11 @@ create_file(struct tier_segment *cold, struct tier_segment_handle *handle,
     return status;
 }
 
-// Opens a new file in the free slot `slot`. The handle comes first, so that a
-// scan never meets the file as a stranger.
+// Opens a new file in the free slot `slot`, for a block of `block_bytes`. The
+// handle comes first, so that a scan never meets the file as a stranger. Before
+// the first file the folder gets a layout that suits such blocks.
 static enum cascade_status
-open_writer(struct tier_segment *cold, uint32_t slot)
+open_writer(struct tier_segment *cold, uint32_t slot, uint64_t block_bytes)
 {
     struct tier_segment_writer *entry = &cold->writers[slot];
     struct tier_segment_handle *handle;
@@ -139,6 +141,10 @@ open_writer(struct tier_segment *cold, uint32_t slot)
     (void)pthread_mutex_unlock(&cold->table_lock);
     if (handle == NULL) {
         return error_set(CASCADE_NO_MEMORY, "no memory for a segment's handle");
+    }
+    if (cold->next_number == 1) {
+        (void)segment_stripe_apply(cold->lease.directory,
+                                   segment_stripe_choose(block_bytes));
     }
     status = create_file(cold, handle, &entry->writer);
     (void)pthread_mutex_lock(&cold->table_lock);
@@ -301,9 +307,13 @@ append_group(struct tier_segment *cold, struct tier_segment_put *puts,
     struct tier_segment_handle *handle;
     enum cascade_status settled;
     enum cascade_status status;
+    uint64_t largest_bytes = 0;
     uint32_t slot;
 
-    status = tier_segment_writer_get(cold, &slot);
+    for (size_t i = 0; i < count; i++) {
+        largest_bytes = units_max(largest_bytes, puts[i].bytes);
+    }
+    status = tier_segment_writer_get(cold, largest_bytes, &slot);
     if (status != CASCADE_OK) {
         for (size_t i = 0; i < count; i++) {
             puts[i].status = status;
@@ -360,7 +370,8 @@ tier_segment_may_write(struct tier_segment *cold)
 }
 
 enum cascade_status
-tier_segment_writer_get(struct tier_segment *cold, uint32_t *writer)
+tier_segment_writer_get(struct tier_segment *cold, uint64_t block_bytes,
+                        uint32_t *writer)
 {
     enum cascade_status status;
 
@@ -375,7 +386,7 @@ tier_segment_writer_get(struct tier_segment *cold, uint32_t *writer)
             return error_set(CASCADE_BUSY, "too many blocks are being written; "
                                            "try again");
         }
-        status = open_writer(cold, slot);
+        status = open_writer(cold, slot, block_bytes);
         if (status != CASCADE_OK) {
             return status;
         }

@@ -276,9 +276,11 @@ tier_segment_floor(struct tier_segment *cold);
 enum cascade_status
 tier_segment_may_write(struct tier_segment *cold) MUST_USE;
 
-// Under writer_lock: the writer for the next record, made if there is none.
+// Under writer_lock: the writer for the next record, of a block of
+// `block_bytes`, made if there is none.
 enum cascade_status
-tier_segment_writer_get(struct tier_segment *cold, uint32_t *writer) MUST_USE;
+tier_segment_writer_get(struct tier_segment *cold, uint64_t block_bytes,
+                        uint32_t *writer) MUST_USE;
 
 // Under writer_lock: after records were written or a stream ended: seals what
 // is full or failed.

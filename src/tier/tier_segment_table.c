@@ -108,7 +108,7 @@ reserve(void *self, uint64_t bytes, struct tier_slot *slot)
     }
     status = tier_segment_may_write(cold);
     if (status == CASCADE_OK) {
-        status = tier_segment_writer_get(cold, &writer);
+        status = tier_segment_writer_get(cold, bytes, &writer);
     }
     if (status != CASCADE_OK) {
         goto unlock;
