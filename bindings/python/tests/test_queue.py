@@ -79,6 +79,15 @@ def test_callback_may_call_the_store(store):
     store.put("key", b"data")
     seen = []
     ended = threading.Event()
+    held = threading.Event()
+    go_on = threading.Event()
+    caller = threading.current_thread()
+
+    def hold(_future):
+        # A future that was done already calls back on the caller's thread.
+        if threading.current_thread() is not caller:
+            held.set()
+            go_on.wait(10)
 
     def callback(future):
         seen.append(future.result())
@@ -89,7 +98,17 @@ def test_callback_may_call_the_store(store):
             seen.append(reason.status_name)
         ended.set()
 
+    # While the queue's thread is held, the next future cannot be done before
+    # its callback is there.
+    store.put("large", bytes(16 << 20))
+    for _ in range(100):
+        out = bytearray(16 << 20)
+        store.submit_get("large", out).add_done_callback(hold)
+        if held.wait(0.1):
+            break
+    assert held.is_set()
     store.submit_get("key", bytearray(4)).add_done_callback(callback)
+    go_on.set()
     assert ended.wait(10)
     assert seen == [4, "BUSY"]
     assert store.exists("other")
