@@ -10,6 +10,51 @@
 #include "base/error.h"
 #include "directory/directory_table.h"
 
+// Contents that only a place brought in, without any binding, go.
+static void
+drop_unnamed(struct directory *directory)
+{
+    for (uint32_t s = 0; s < DIRECTORY_SHARDS; s++) {
+        struct directory_shard *shard = &directory->id_shards[s];
+
+        directory_shard_lock(shard);
+        for (uint32_t b = 0; b < directory->id_buckets; b++) {
+            uint32_t record = shard->buckets[b];
+
+            while (record != NO_RECORD) {
+                struct content *content = &directory->contents[record];
+
+                record = content->next;
+                if (content->references == NO_RECORD) {
+                    directory_content_delete(directory, content);
+                }
+            }
+        }
+        directory_shard_unlock(shard);
+    }
+}
+
+// A new content. While loading, contents that nothing names (any more) make room
+// for it: what names one of them later is then forgotten, not lied about. The
+// shard is held and let go meanwhile. NULL: the index is full of what is named.
+static struct content *
+add_loaded(struct directory *directory, struct directory_shard *shard,
+           const struct block_id *id, uint64_t bytes, uint32_t checksum)
+{
+    struct content *content = directory_content_add(directory, id, bytes,
+                                                    checksum);
+
+    if (content != NULL || directory->loaded || directory->load_is_full) {
+        return content;
+    }
+    directory_shard_unlock(shard);
+    drop_unnamed(directory);
+    directory_shard_lock(shard);
+    content = directory_content_add(directory, id, bytes, checksum);
+    directory->load_is_full = content == NULL;
+    return content;
+}
+
 // Under the key's shard: takes the old reference away, if there is one. The
 // content stays, with its places: a record read later may name it.
 static void
@@ -43,7 +88,7 @@ load_reference(struct directory *directory, const struct block_label *label)
     directory_shard_lock(shard);
     content = directory_content(directory, &label->id);
     if (content == NULL) {
-        content = directory_content_add(directory, &label->id, 0, 0);
+        content = add_loaded(directory, shard, &label->id, 0, 0);
     }
     named = content != NULL &&
             directory_reference_add(directory, content, &label->key,
@@ -90,8 +135,8 @@ load_place(struct directory *directory, const struct block_label *label,
         return CASCADE_OK;
     }
     if (content == NULL) {
-        content = directory_content_add(directory, id, place->bytes,
-                                        place->checksum);
+        content = add_loaded(directory, shard, id, place->bytes,
+                             place->checksum);
     }
     if (content != NULL) {
         was_dirty = directory_content_is_dirty(content);
@@ -107,8 +152,8 @@ load_place(struct directory *directory, const struct block_label *label,
     directory_shard_unlock(shard);
     return content != NULL ? CASCADE_OK
                            : error_set(CASCADE_NO_SPACE,
-                                       "the cold path holds more blocks than "
-                                       "the index; raise max_blocks");
+                                       "the cold path holds more blocks in use "
+                                       "than the index; raise max_blocks");
 }
 
 // The highest version wins; of two equal ones, the removal.
@@ -279,30 +324,6 @@ settle_binding(struct directory *directory, struct binding *binding,
                                 (served ? DIRECTORY_DIRTY : 0));
     atomic_fetch_sub(&directory->live_keys, 1);
     atomic_fetch_add(&directory->removals, 1);
-}
-
-// Contents that only a place brought in, without any binding, go.
-static void
-drop_unnamed(struct directory *directory)
-{
-    for (uint32_t s = 0; s < DIRECTORY_SHARDS; s++) {
-        struct directory_shard *shard = &directory->id_shards[s];
-
-        directory_shard_lock(shard);
-        for (uint32_t b = 0; b < directory->id_buckets; b++) {
-            uint32_t record = shard->buckets[b];
-
-            while (record != NO_RECORD) {
-                struct content *content = &directory->contents[record];
-
-                record = content->next;
-                if (content->references == NO_RECORD) {
-                    directory_content_delete(directory, content);
-                }
-            }
-        }
-        directory_shard_unlock(shard);
-    }
 }
 
 void

@@ -513,6 +513,28 @@ test_load_prefers_the_younger_copy(void **state)
     }
 }
 
+// Dead records on segments do not fill the index.
+static void
+test_load_makes_room_among_the_dead(void **state)
+{
+    const struct block_version zero = {0, 0};
+    struct directory *directory = make(true, true, 0);
+    struct directory_found found;
+
+    (void)state;
+    for (uint32_t i = 0; i < 6000; i++) {
+        load(directory, label_of(i % 100, i, 100 + i, 0),
+             cold_place(1, 4096 + (uint64_t)i * 4096), 1);
+    }
+    directory_load_finish(directory, zero);
+    for (uint32_t key = 0; key < 100; key++) {
+        assert_int_equal(find(directory, key, &found), CASCADE_OK);
+        assert_int_equal(found.cold.offset,
+                         4096 + (uint64_t)(5900 + key) * 4096);
+    }
+    end(directory);
+}
+
 static void
 test_load_clear_and_floor(void **state)
 {
@@ -687,6 +709,7 @@ main(void)
         cmocka_unit_test(test_load_orders_by_version),
         cmocka_unit_test(test_load_keeps_bytes_for_later_records),
         cmocka_unit_test(test_load_prefers_the_younger_copy),
+        cmocka_unit_test(test_load_makes_room_among_the_dead),
         cmocka_unit_test(test_load_clear_and_floor),
         cmocka_unit_test(test_scan_sees_each_once),
         cmocka_unit_test(test_full_table_refuses_and_recovers),
