@@ -77,9 +77,10 @@ struct policy_table {
     // Not resident: nothing happens.
     void (*change)(void *state, uint32_t entry, uint32_t flags);
 
-    // The entry is gone, evicted or for another reason. Not resident: nothing
+    // The entry is gone: evicted, so that a policy may remember it, or dropped
+    // for another reason (removed, cleared, damaged). Not resident: nothing
     // happens.
-    void (*remove)(void *state, uint32_t entry);
+    void (*remove)(void *state, uint32_t entry, bool evicted);
 
     // The next victim, coldest first; false if there is none (left). Changes
     // no state. The caller calls `remove` for each that it evicted; those that

@@ -195,12 +195,13 @@ lru_change(void *state, uint32_t number, uint32_t flags)
 }
 
 static void
-lru_remove(void *state, uint32_t number)
+lru_remove(void *state, uint32_t number, bool evicted)
 {
     struct lru *lru = state;
     struct entry *entry = resident_entry(lru, number);
     struct entry *parent;
 
+    (void)evicted;
     if (entry == NULL) {
         return;
     }

@@ -95,11 +95,11 @@ store_admit(struct cascade *store, uint32_t slot,
 
 // The slot leaves the policy.
 static void
-dismiss(struct cascade *store, uint32_t slot)
+dismiss(struct cascade *store, uint32_t slot, bool evicted)
 {
     lock(&store->policy_lock);
     if (store->blocks[slot].resident != 0) {
-        store->policy->remove(store->policy_state, slot);
+        store->policy->remove(store->policy_state, slot, evicted);
         store->blocks[slot].resident = 0;
     }
     unlock(&store->policy_lock);
@@ -111,7 +111,7 @@ store_discard(struct cascade *store, const struct block_place *place)
     if (place->tier != CASCADE_TIER_LOCAL_DRAM) {
         return;
     }
-    dismiss(store, place->slot);
+    dismiss(store, place->slot, false);
     // Pinned by a view or a reader: the last unpin frees the space.
     (void)tier_dram_table.release(store->dram, place, false);
     store_room_changed(store);
@@ -162,7 +162,7 @@ release_unpinned(void *context, const struct block_place *place)
     struct cascade *store = context;
     enum cascade_status status;
 
-    dismiss(store, place->slot);
+    dismiss(store, place->slot, true);
     status = tier_dram_table.release(store->dram, place, true);
     if (status == CASCADE_BUSY) {
         lock(&store->policy_lock);

@@ -167,7 +167,7 @@ drain(void *state, struct model *model)
             return;
         }
         assert_int_equal(victim, expected);
-        table->remove(state, victim);
+        table->remove(state, victim, true);
         model_remove(model, victim);
     }
 }
@@ -199,7 +199,7 @@ one_family(void *state, const uint32_t *order, uint32_t parents,
     }
     drain(state, &model);
     for (uint32_t i = 0; i < 4; i++) {
-        table->remove(state, i); // the protected and their parents
+        table->remove(state, i, true); // the protected and their parents
     }
 }
 
@@ -288,7 +288,7 @@ a_prompt_goes_from_its_end(void **state)
     for (uint32_t i = 8; i-- > 0;) {
         assert_true(table->choose(policy, &cursor, &victim));
         assert_int_equal(victim, i);
-        table->remove(policy, victim);
+        table->remove(policy, victim, true);
     }
     assert_false(table->choose(policy, &cursor, &victim));
     allocator_release(allocator_system(), policy);
@@ -324,11 +324,11 @@ a_reused_number_is_another_parent(void **state)
     (void)state;
     table->insert(policy, 0, &root);
     table->insert(policy, 1, &child);
-    table->remove(policy, 0); // its key was removed
+    table->remove(policy, 0, true); // its key was removed
     table->insert(policy, 0, &root);
     assert_order(policy, (const uint32_t[]){1, 0}, 2);
     table->insert(policy, 2, &child);
-    table->remove(policy, 1); // must not count for the other block
+    table->remove(policy, 1, true); // must not count for the other block
     assert_order(policy, (const uint32_t[]){2}, 1);
     assert_true(table->is_valid(policy));
     allocator_release(allocator_system(), policy);
@@ -343,7 +343,7 @@ calls_for_entries_that_are_not_here_do_nothing(void **state)
     (void)state;
     table->touch(policy, 0);
     table->change(policy, 1, POLICY_PROTECTED);
-    table->remove(policy, 1);
+    table->remove(policy, 1, true);
     table->touch(policy, POLICY_NONE);
     assert_order(policy, NULL, 0);
     table->insert(policy, 1, &odd);
@@ -373,7 +373,7 @@ random_eviction(void *policy, struct model *model, uint64_t *random)
         if (next_random(random) % 3 == 0) {
             passed_over[victim] = true;
         } else {
-            table->remove(policy, victim);
+            table->remove(policy, victim, true);
             model_remove(model, victim);
         }
     }
@@ -396,7 +396,7 @@ random_step(void *policy, struct model *model, uint64_t *random)
     }
     switch (next_random(random) % 8) {
     case 0:
-        table->remove(policy, entry);
+        table->remove(policy, entry, true);
         model_remove(model, entry);
         break;
     case 1:
