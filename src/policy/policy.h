@@ -25,6 +25,9 @@
 enum policy_flags {
     POLICY_PROTECTED = 1,   // never chosen
     POLICY_SESSION_END = 2, // hint: goes before all that were not so marked
+    // Fact of insert: the last block of a prompt, not full. Its content changes
+    // when the prompt goes on, so that a policy may choose it first.
+    POLICY_PARTIAL = 4,
 };
 
 // What is known of a block when it enters.
