@@ -211,9 +211,6 @@ void
 store_free(struct cascade *store, const struct directory_freed *freed);
 
 void
-store_touch(struct cascade *store, const struct block_place *place);
-
-void
 store_set_policy_flags(struct cascade *store, const struct block_id *id,
                        const struct block_place *place, uint32_t flags);
 
@@ -226,6 +223,12 @@ store_evict_slot(struct cascade *store, uint32_t slot, bool drop_dirty,
 // Wakes those that wait for room.
 void
 store_room_changed(struct cascade *store);
+
+// --- store_touch.c
+
+// The block was used. Only copies in DRAM count.
+void
+store_touch(struct cascade *store, const struct block_place *place);
 
 // --- store_cold.c, store_flush.c: writing to segments
 

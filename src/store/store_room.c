@@ -128,17 +128,6 @@ store_free(struct cascade *store, const struct directory_freed *freed)
 }
 
 void
-store_touch(struct cascade *store, const struct block_place *place)
-{
-    if (place->tier != CASCADE_TIER_LOCAL_DRAM) {
-        return;
-    }
-    lock(&store->policy_lock);
-    store->policy->touch(store->policy_state, place->slot);
-    unlock(&store->policy_lock);
-}
-
-void
 store_set_policy_flags(struct cascade *store, const struct block_id *id,
                        const struct block_place *place, uint32_t flags)
 {
