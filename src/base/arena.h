@@ -47,7 +47,8 @@ arena_bytes(const struct arena *arena);
 int
 arena_file(const struct arena *arena);
 
-// True if the system says that it gives large pages to memory like this.
+// True if the system says that it gives large pages to memory like this, or
+// has given one.
 bool
 arena_has_huge_pages(const struct arena *arena);
 

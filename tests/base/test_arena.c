@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -101,6 +102,57 @@ steps_populate_from_both_ends_and_change_nothing(void **state)
         assert_int_equal(memory[bytes - 1 - (uint64_t)i], 'z');
     }
     assert_int_equal(memory[bytes / 2], 0);
+    arena_close(arena);
+}
+
+// Bytes of the mapping that begins at `memory` which lie in large pages.
+static uint64_t
+bytes_in_large_pages(const char *memory)
+{
+    FILE *file = fopen("/proc/self/smaps", "re");
+    unsigned long long begin = 0;
+    unsigned long long end;
+    unsigned long long kib = 0;
+    uint64_t bytes = 0;
+    char line[256];
+
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        unsigned long long from;
+
+        if (sscanf(line, "%llx-%llx ", &from, &end) == 2) {
+            begin = from;
+        } else if (begin == (uintptr_t)memory &&
+                   sscanf(line, "ShmemPmdMapped: %llu kB", &kib) == 1) {
+            bytes = kib * KIB;
+        }
+    }
+    assert_int_equal(fclose(file), 0);
+    return bytes;
+}
+
+static void
+pages_in_use_become_large_and_keep_their_bytes(void **state)
+{
+    const uint64_t bytes = 8 * MIB + 5000;
+    struct arena *arena = open_arena(bytes);
+    char *memory = arena_memory(arena);
+
+    (void)state;
+    assert_int_equal((uintptr_t)memory % (2 * MIB), 0);
+    for (uint64_t at = 0; at < bytes; at += 1000) {
+        memory[at] = (char)(at / 1000);
+    }
+    while (arena_populate_step(arena, 8 * MIB)) {
+    }
+    for (uint64_t at = 0; at < bytes; at += 1000) {
+        assert_int_equal(memory[at], (char)(at / 1000));
+    }
+    if (arena_has_huge_pages(arena)) {
+        assert_true(bytes_in_large_pages(memory) >= 2 * MIB);
+    } else {
+        print_message("no large pages here\n");
+    }
     arena_close(arena);
 }
 
@@ -271,6 +323,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_usable_at_once),
         cmocka_unit_test(steps_populate_from_both_ends_and_change_nothing),
+        cmocka_unit_test(pages_in_use_become_large_and_keep_their_bytes),
         cmocka_unit_test(steps_run_beside_writers),
         cmocka_unit_test(the_file_is_the_memory_and_cannot_shrink),
         cmocka_unit_test(a_child_does_not_have_it),
