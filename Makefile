@@ -7,6 +7,7 @@ BUILD ?= build
 PREFIX ?= /usr/local
 CASE ?= --list
 CMAKE_FLAGS ?=
+SECONDS ?= 60
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
 SANITIZERS = asan ubsan tsan
@@ -23,7 +24,7 @@ define build_in
 endef
 
 .PHONY: all setup build demo check check-long lint format bench install clean
-.PHONY: help $(SANITIZERS:%=check-%)
+.PHONY: help fuzz $(SANITIZERS:%=check-%)
 all: build
 
 setup:
@@ -44,6 +45,13 @@ check-long: build
 $(SANITIZERS:%=check-%): check-%: setup
 	$(call build_in,build-$*,-DCASCADE_SANITIZE=$(sanitize_$*) -DCASCADE_BINDINGS=OFF)
 	@scripts/run_tests build-$* --no-tests=error -LE '^long$$' --parallel $(JOBS)
+
+fuzz:
+	@scripts/setup --clang
+	@CC=clang cmake -S . -B build-fuzz -G Ninja -DCASCADE_FUZZ=ON \
+	    -DCASCADE_BINDINGS=OFF -DCASCADE_EXAMPLES=OFF >/dev/null
+	@cmake --build build-fuzz --parallel $(JOBS) --target fuzz_programs
+	@JOBS=$(JOBS) scripts/fuzz build-fuzz $(SECONDS) $(TARGET)
 
 lint:
 	@scripts/setup --lint
@@ -70,6 +78,7 @@ help:
 	@echo 'make check-long    the long tests: many seeds, many minutes'
 	@echo 'make check-asan    the tests under the address sanitizer;'
 	@echo '                   also check-ubsan, check-tsan'
+	@echo 'make fuzz SECONDS=60  each fuzz target for so long'
 	@echo 'make lint          form, floors, symbols, text, static analysis'
 	@echo '                   (LINT_FAST=1 leaves out the slow analysis)'
 	@echo 'make format        let clang-format rewrite the C files'

@@ -80,6 +80,7 @@ read_line(struct reader *reader)
     struct array *line = &reader->line;
     enum cascade_status status;
     int error = Z_OK;
+    z_off_t before;
     char *text;
 
     line->count = 0;
@@ -91,9 +92,13 @@ read_line(struct reader *reader)
         }
         check(line->items != NULL);
         text = (char *)line->items + line->count;
+        before = gztell(reader->file);
         if (gzgets(reader->file, text, (int)(line->room - line->count)) ==
             NULL) {
             break;
+        }
+        if (gztell(reader->file) - before != (z_off_t)strlen(text)) {
+            return bad_line(reader, "a byte of zero; this is not a trace");
         }
         line->count += strlen(text);
         if (line->count > 0 && ((char *)line->items)[line->count - 1] == '\n') {
@@ -137,10 +142,11 @@ add_ids(struct reader *reader, const json_t *list,
     if (count > REFS_MAX - reader->ids.count) {
         return bad_line(reader, "more block references than can be counted");
     }
-    status = grow(reader, &reader->ids, reader->ids.count + count);
+    status = grow(reader, &reader->ids, reader->ids.count + count + 1);
     if (status != CASCADE_OK) {
         return status;
     }
+    check(reader->ids.items != NULL);
     ids = (uint64_t *)reader->ids.items + reader->ids.count;
     for (size_t i = 0; i < count; i++) {
         const json_t *id = json_array_get(list, i);

@@ -10,6 +10,9 @@
 #include <string.h>
 #include <strings.h>
 
+// Powers of ten that a double holds.
+#define EXPONENT_MAX 300
+
 struct unit {
     const char *name;
     uint64_t bytes;
@@ -95,7 +98,8 @@ units_parse_bytes(const char *text, uint64_t *bytes)
         if (strcasecmp(name, unit_table[i].name) != 0) {
             continue;
         }
-        if (whole > UINT64_MAX / unit - 1) {
+        // Room for the fraction, which is less than one unit.
+        if (whole > (UINT64_MAX - (unit - 1)) / unit) {
             return false;
         }
         *bytes = whole * unit +
@@ -110,6 +114,7 @@ units_parse_real(const char *text, double *value)
 {
     uint64_t whole;
     uint64_t billionths;
+    double result;
     int exponent = 0;
     const char *rest = read_decimal(skip_space(text), &whole, &billionths);
 
@@ -124,17 +129,21 @@ units_parse_real(const char *text, double *value)
             return false;
         }
         for (; isdigit((unsigned char)*rest); rest++) {
-            if (exponent > 300) {
+            exponent = exponent * 10 + (*rest - '0');
+            if (exponent > EXPONENT_MAX) {
                 return false;
             }
-            exponent = exponent * 10 + (*rest - '0');
         }
         exponent = negative ? -exponent : exponent;
     }
     if (*skip_space(rest) != '\0') {
         return false;
     }
-    *value = ((double)whole + (double)billionths / 1e9) * pow(10, exponent);
+    result = ((double)whole + (double)billionths / 1e9) * pow(10, exponent);
+    if (!isfinite(result)) {
+        return false;
+    }
+    *value = result;
     return true;
 }
 

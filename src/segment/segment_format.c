@@ -314,9 +314,10 @@ segment_format_peek_record(const void *data, size_t bytes,
         return false;
     }
     memcpy(&found, data, sizeof(found));
+    // No writer comes to the last sequence, and the next after it would be 0.
     if (found.format_version != SEGMENT_FORMAT_VERSION ||
         memcmp(found.uuid, uuid, sizeof(found.uuid)) != 0 ||
-        found.offset != offset || found.kind < SEGMENT_RECORD_BLOCK ||
+        found.offset != offset || found.seq == UINT64_MAX || found.kind < SEGMENT_RECORD_BLOCK ||
         found.kind > SEGMENT_RECORD_SKIP) {
         return false;
     }
@@ -429,6 +430,7 @@ segment_format_get_entry(const struct segment_footer_entry *in,
 
     if (in->key_bytes > CASCADE_KEY_BYTES_MAX ||
         in->bytes > CASCADE_BLOCK_BYTES_MAX ||
+        in->header_offset % SEGMENT_ALIGNMENT_MIN != 0 ||
         !lies_inside(in->header_offset, SEGMENT_ALIGNMENT_MIN,
                      SEGMENT_ALIGNMENT_MIN, data_bytes)) {
         return false;

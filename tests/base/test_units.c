@@ -41,6 +41,7 @@ reads_sizes(void **state)
         {"7k", 7 * KIB},
         {"8MB", 8000000},
         {"18446744073709551614", UINT64_MAX - 1},
+        {"18446744073709551615", UINT64_MAX},
     };
 
     (void)state;
@@ -89,6 +90,9 @@ reads_reals(void **state)
     assert_false(units_parse_real("1e", &value));
     assert_false(units_parse_real("nan", &value));
     assert_false(units_parse_real("1e9999999999", &value));
+    assert_false(units_parse_real("1e3000", &value));
+    assert_false(units_parse_real("0e3000", &value));
+    assert_false(units_parse_real("18446744073709551615e300", &value));
     assert_false(units_parse_real("0.5x", &value));
     assert_true(value > 6.9 && value < 7.1);
 }

@@ -79,7 +79,7 @@ def read_record(data, offset, head):
     )
     if magic != b"CSCDREC\n" or version != 1 or uuid != head["uuid"]:
         return None
-    if place != offset or not 1 <= kind <= 4:
+    if place != offset or seq == 2**64 - 1 or not 1 <= kind <= 4:
         return None
     if header_bytes == 0 or header_bytes % head["alignment"]:
         return None

@@ -220,6 +220,11 @@ test_record(void **state)
         segment_format_peek_record(header, 4096, uuid, 4096, 4096, &record));
     assert_false(
         segment_format_peek_record(header, 4096, uuid, 8192, 65536, &record));
+    // A sequence that has no next one.
+    record.seq = UINT64_MAX;
+    memcpy(header, &record, sizeof(record));
+    assert_false(
+        segment_format_peek_record(header, 4096, uuid, 8192, 4096, &record));
     free(header);
 }
 
@@ -330,6 +335,9 @@ test_entry(void **state)
     assert_true(segment_format_get_entry(&stored, 12288, &found));
     assert_memory_equal(&found, &entry, sizeof(entry));
     assert_false(segment_format_get_entry(&stored, 12287, &found));
+    stored.header_offset = 4097; // headers are read as they lie
+    assert_false(segment_format_get_entry(&stored, 16384, &found));
+    stored.header_offset = 4096;
     stored.bytes = UINT64_MAX;
     assert_false(segment_format_get_entry(&stored, 12288, &found));
     stored.bytes = 1;
