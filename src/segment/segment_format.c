@@ -317,8 +317,8 @@ segment_format_peek_record(const void *data, size_t bytes,
     // No writer comes to the last sequence, and the next after it would be 0.
     if (found.format_version != SEGMENT_FORMAT_VERSION ||
         memcmp(found.uuid, uuid, sizeof(found.uuid)) != 0 ||
-        found.offset != offset || found.seq == UINT64_MAX || found.kind < SEGMENT_RECORD_BLOCK ||
-        found.kind > SEGMENT_RECORD_SKIP) {
+        found.offset != offset || found.seq == UINT64_MAX ||
+        found.kind < SEGMENT_RECORD_BLOCK || found.kind > SEGMENT_RECORD_SKIP) {
         return false;
     }
     if (found.header_bytes == 0 ||

@@ -25,11 +25,11 @@ void
 fuzz_fail(const char *what, const char *file, int line)
     __attribute__((noreturn));
 
-#define FUZZ_REQUIRE(condition)                           \
-    do {                                                  \
-        if (!(condition)) {                               \
-            fuzz_fail(#condition, __FILE__, __LINE__);    \
-        }                                                 \
+#define FUZZ_REQUIRE(condition)                        \
+    do {                                               \
+        if (!(condition)) {                            \
+            fuzz_fail(#condition, __FILE__, __LINE__); \
+        }                                              \
     } while (0)
 
 // A file system of one read-only file with these bytes, whatever its name. The

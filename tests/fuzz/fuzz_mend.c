@@ -46,8 +46,7 @@ mend_record(uint8_t *data, size_t bytes, size_t at)
         record.header_bytes > bytes - at) {
         return;
     }
-    memcpy(record.uuid,
-           data + offsetof(struct segment_file_header, uuid),
+    memcpy(record.uuid, data + offsetof(struct segment_file_header, uuid),
            sizeof(record.uuid));
     record.offset = at;
     memcpy(data + at, &record, sizeof(record));

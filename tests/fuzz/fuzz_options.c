@@ -43,8 +43,8 @@ set_one(struct cascade_options *options, char *line)
             CASCADE_OK;
     if (cascade_options_set(options, line, equals + 1) == CASCADE_OK) {
         FUZZ_REQUIRE(known);
-        FUZZ_REQUIRE(cascade_options_get(options, line, after,
-                                         sizeof(after)) == CASCADE_OK);
+        FUZZ_REQUIRE(cascade_options_get(options, line, after, sizeof(after)) ==
+                     CASCADE_OK);
         FUZZ_REQUIRE(is_kept(equals + 1, after));
         FUZZ_REQUIRE(cascade_options_set(options, line, after) == CASCADE_OK);
     } else {

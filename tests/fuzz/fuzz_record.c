@@ -30,8 +30,8 @@ check_file_header(const uint8_t *data, size_t bytes,
             NULL) {
         segment_format_put_file_header(facts, &header);
         FUZZ_REQUIRE(segment_format_get_file_header(&header, sizeof(header),
-                                                    "again", &again) ==
-                     CASCADE_OK);
+                                                    "again",
+                                                    &again) == CASCADE_OK);
         // A path ends at its first zero; what followed it is not kept.
         memset(facts->subject_path + strlen(facts->subject_path), 0,
                sizeof(facts->subject_path) - strlen(facts->subject_path));

@@ -53,8 +53,7 @@ note_entry(void *context, const struct segment_entry *entry)
     } else {
         struct segment_entry again;
 
-        FUZZ_REQUIRE(
-            segment_format_get_entry(&row, found->data_bytes, &again));
+        FUZZ_REQUIRE(segment_format_get_entry(&row, found->data_bytes, &again));
         FUZZ_REQUIRE(memcmp(&again.label.id, &entry->label.id,
                             sizeof(again.label.id)) == 0);
         FUZZ_REQUIRE(again.offset == entry->offset);
@@ -167,8 +166,7 @@ check_walk(struct segment_reader *reader, const struct segment_file *file)
         found.data_bytes = file->bytes;
         found.keys_known = true;
         FUZZ_REQUIRE(segment_walk(reader, file, &options, 0, note_entry, &found,
-                                  round == 0 ? &first : &second) ==
-                     CASCADE_OK);
+                                  round == 0 ? &first : &second) == CASCADE_OK);
         FUZZ_REQUIRE(round == 0 || digest == found.digest);
         digest = found.digest;
     }

@@ -41,8 +41,7 @@ check_invariants(const struct trace *trace)
 
 // A plain file has one request a line, and no byte of zero.
 static void
-check_against_text(const struct trace *trace, const uint8_t *data,
-                   size_t bytes)
+check_against_text(const struct trace *trace, const uint8_t *data, size_t bytes)
 {
     size_t lines = bytes > 0 && data[bytes - 1] != '\n' ? 1 : 0;
 
