@@ -331,6 +331,27 @@ cascade_prefetch(struct cascade *store, struct cascade_key key,
 CASCADE_API CASCADE_MUST_USE enum cascade_status
 cascade_flush(struct cascade *store, const struct cascade_call *call);
 
+// What a drain did and left. `size` as everywhere.
+struct cascade_drain_result {
+    uint32_t size;
+    uint32_t reserved;
+    uint64_t blocks_written;
+    uint64_t bytes_written;
+    uint64_t blocks_left; // still only in memory
+    uint64_t bytes_left;
+};
+
+// Writes what is only in memory to the cold tier until `timeout_ns` (0: the
+// default) have passed: protected blocks first, then the hottest, each prompt
+// from its beginning. OK also where the time came first; `*result` (may be
+// NULL) says what is left. What is written survives a crash. Options
+// drain_signals and drain_requests let signals and the command `cascade drain`
+// ask for it. UNSUPPORTED: no cold tier to write to. NO_SPACE, IO, CLOSED: the
+// cold tier took no more.
+CASCADE_API CASCADE_MUST_USE enum cascade_status
+cascade_drain(struct cascade *store, uint64_t timeout_ns,
+              struct cascade_drain_result *result);
+
 // Empties a tier downwards: everything unpinned and unprotected in `tier` is
 // written to the cold tier if that lacks it, then dropped. `*evicted` (may be
 // NULL) counts blocks. UNSUPPORTED: not a tier that can be emptied.

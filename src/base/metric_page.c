@@ -24,7 +24,8 @@ static_assert(sizeof(struct metric_page_head) == 8192,
               "the layout of the head is that of version 1");
 static_assert(offsetof(struct metric_page_head, owner) == 32 &&
                   offsetof(struct metric_page_head, namespace_name) == 168 &&
-                  offsetof(struct metric_page_head, cold_path) == 424,
+                  offsetof(struct metric_page_head, cold_path) == 424 &&
+                  offsetof(struct metric_page_head, ask) == 4520,
               "the layout of the head is that of version 1");
 
 // Stores of one process that can be published at a time.

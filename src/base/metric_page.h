@@ -8,7 +8,8 @@
 //
 // Invariant: a page that a reader accepts has the magic, the version and the
 // stamp of the reader's own rows, is complete, and its process was alive when
-// it was looked at. The owner alone writes. The magic is written last. No lock.
+// it was looked at. The owner alone writes, except for questions to it. The
+// magic is written last. No lock.
 //
 // Alive is what base/process.h says. What cannot be judged (another host or
 // process namespace) is neither listed nor removed.
@@ -16,12 +17,14 @@
 #ifndef BASE_METRIC_PAGE_H
 #define BASE_METRIC_PAGE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/attributes.h"
 #include "base/metric.h"
+#include "base/metric_page_ask.h"
 #include "base/process.h"
 
 struct allocator;
@@ -29,6 +32,16 @@ struct file_system;
 
 #define METRIC_PAGE_VERSION 1
 #define METRIC_PAGE_NAME_BYTES 96
+
+// Questions to the owner; metric_page_ask.h says who writes what.
+struct metric_page_ask {
+    _Atomic uint64_t asked;    // ticket and milliseconds
+    _Atomic uint32_t answered; // ticket
+    _Atomic uint32_t status;   // enum cascade_status
+    _Atomic uint64_t numbers[METRIC_PAGE_ASK_NUMBERS];
+    _Atomic uint32_t accepts; // 0: questions are not looked at
+    uint32_t unused;
+};
 
 // The head of a page. The same for owner, reader and file.
 struct metric_page_head {
@@ -40,7 +53,8 @@ struct metric_page_head {
     struct process_identity owner;
     char namespace_name[256];
     char cold_path[4096]; // absolute, as the owner gave it; "": no cold tier
-    char reserved[3672];  // zero; the values begin on a page of memory
+    struct metric_page_ask ask;
+    char reserved[3616]; // zero; the values begin on a page of memory
 };
 
 struct metric_page {

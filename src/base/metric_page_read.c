@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The readers' side of pages: listing those of live processes, removing those
-// of dead ones, and mapping one for reading. Nothing is written to a page. No
-// lock.
+// of dead ones, and mapping one for reading. Nothing is written to a page
+// here. No lock.
 
 #include "base/metric_page.h"
 
@@ -205,16 +205,17 @@ metric_page_list(const struct metric_page_place *place,
     return CASCADE_OK;
 }
 
-enum cascade_status
-metric_page_attach(const struct metric_page_place *place, const char *path,
-                   struct metric_page_handle *handle)
+static enum cascade_status
+attach(const struct metric_page_place *place, const char *path, bool to_ask,
+       struct metric_page_handle *handle)
 {
     const struct file_system *files = place->files;
     struct metric_page_head head;
     enum cascade_status status = CASCADE_OK;
     void *mapped;
-    int file = files->open_at(files->self, AT_FDCWD, path,
-                              O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+    int file = files->open_at(
+        files->self, AT_FDCWD, path,
+        (to_ask ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK, 0);
 
     if (file < 0) {
         return error_set_errno(-file, "cannot open the metrics %s", path);
@@ -230,7 +231,8 @@ metric_page_attach(const struct metric_page_place *place, const char *path,
                            (unsigned long long)head.owner.pid);
         goto close_file;
     }
-    mapped = mmap(NULL, sizeof(struct metric_page), PROT_READ, MAP_SHARED, file,
+    mapped = mmap(NULL, sizeof(struct metric_page),
+                  to_ask ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file,
                   0);
     if (mapped == MAP_FAILED) {
         status = error_set_errno(errno, "cannot map the metrics %s", path);
@@ -245,6 +247,20 @@ metric_page_attach(const struct metric_page_place *place, const char *path,
 close_file:
     (void)files->close(files->self, file);
     return status;
+}
+
+enum cascade_status
+metric_page_attach(const struct metric_page_place *place, const char *path,
+                   struct metric_page_handle *handle)
+{
+    return attach(place, path, false, handle);
+}
+
+enum cascade_status
+metric_page_ask_attach(const struct metric_page_place *place, const char *path,
+                       struct metric_page_handle *handle)
+{
+    return attach(place, path, true, handle);
 }
 
 // Why none or several of the pages fit.

@@ -163,6 +163,7 @@ store_background_step(struct cascade *store)
     more = reclaim_step(store) || more;
     more = reload_step(store) || more;
     refresh_step(store);
+    store_drain_look(store);
     store_update_gauges(store);
     return more;
 }

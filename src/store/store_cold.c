@@ -183,6 +183,8 @@ store_write_pending(struct cascade *store)
 
         if (status == CASCADE_OK && put->status == CASCADE_OK) {
             settle_put(store, put);
+            writer->written += put->payload != NULL ? 1 : 0;
+            writer->written_bytes += put->payload != NULL ? put->bytes : 0;
         } else if (put->status == CASCADE_CORRUPT) {
             drop_damaged(store, put);
             writer->damaged++;
@@ -352,6 +354,22 @@ find_dirty(struct cascade *store, uint32_t slot, struct directory_found *found)
     found->version = binding.version;
     found->flags = binding.flags;
     return true;
+}
+
+enum cascade_status
+store_add_slot(struct cascade *store, uint32_t slot)
+{
+    struct store_writer *writer = store->writer;
+    struct directory_found found;
+    size_t at = writer->count;
+
+    if (!find_dirty(store, slot, &found)) {
+        return CASCADE_OK;
+    }
+    writer->key_bytes[at] = directory_key_bytes(store->directory, &found.key,
+                                                writer->keys[at]);
+    return store_add_payload(store, &found, writer->keys[at],
+                             writer->key_bytes[at]);
 }
 
 enum cascade_status

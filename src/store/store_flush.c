@@ -71,6 +71,14 @@ count_unwritten(struct cascade *store, struct block_version start)
 }
 
 enum cascade_status
+store_write_bindings(struct cascade *store, uint64_t deadline_ns)
+{
+    uint64_t seen = 0;
+
+    return walk_dirty(store, store_add_bind, deadline_ns, &seen);
+}
+
+enum cascade_status
 store_write_all(struct cascade *store, uint64_t deadline_ns, uint64_t *left)
 {
     struct block_version start = directory_next_version(store->directory);

@@ -29,6 +29,7 @@
 #include "base/metric.h"
 #include "base/metric_page.h"
 #include "base/pool.h"
+#include "base/signal_relay.h"
 #include "base/units.h"
 #include "block/block_digest.h"
 #include "directory/directory.h"
@@ -64,6 +65,8 @@ struct store_writer {
     size_t count;
     uint64_t bytes;
     uint64_t left;    // blocks that could not be written
+    uint64_t written; // payloads that reached segments, and their bytes
+    uint64_t written_bytes;
     uint64_t damaged; // blocks that were not what had been put
 };
 
@@ -136,6 +139,14 @@ struct cascade {
     uint64_t reload_cursor; // protected blocks still to be loaded
     bool reload_done;
 
+    // Drains on request: store_drain_service.c.
+    struct signal_relay drain_relay;
+    int drain_event; // 0: none yet
+    bool drain_runs;
+    _Atomic bool drain_stop;
+    uint32_t drain_seen_ticket; // the background's
+    pthread_t drain_thread;
+
     _Atomic uint64_t views_out;
     _Atomic uint64_t queues_open;
     _Atomic bool closing;
@@ -197,6 +208,10 @@ enum cascade_status
 store_reserve_dropping(struct cascade *store, uint64_t bytes,
                        struct tier_slot *slot);
 
+// The slot of the block that the key names, POLICY_NONE if it is not in DRAM.
+uint32_t
+store_parent_slot(struct cascade *store, const struct block_key *parent);
+
 // The slot enters the policy; before its place is published.
 void
 store_admit(struct cascade *store, uint32_t slot,
@@ -251,6 +266,10 @@ store_add_record store_add_payload;
 // A record for a removal, or for a dirty binding whose content is durable.
 store_add_record store_add_bind;
 
+// Under cold_lock: the payload of the block in a slot, if it is dirty.
+enum cascade_status
+store_add_slot(struct cascade *store, uint32_t slot);
+
 // Under cold_lock: writes a clear that no record has yet.
 enum cascade_status
 store_write_clear(struct cascade *store);
@@ -259,6 +278,11 @@ store_write_clear(struct cascade *store);
 // Blocks that could not be written are counted in `*left`.
 enum cascade_status
 store_write_all(struct cascade *store, uint64_t deadline_ns, uint64_t *left);
+
+// Under cold_lock: writes records of removals and of bindings whose content is
+// durable. TIMEOUT; what was written stays.
+enum cascade_status
+store_write_bindings(struct cascade *store, uint64_t deadline_ns);
 
 // Under cold_lock: writes up to `bytes` of the coldest dirty blocks.
 // `*written` counts blocks.
@@ -281,6 +305,30 @@ store_write_carried(struct cascade *store, const struct directory_found *found,
 // Under cold_lock: writes and syncs what was added.
 enum cascade_status
 store_write_pending(struct cascade *store);
+
+// --- store_drain.c, store_drain_service.c
+
+// Writes what is only in memory, the most valuable first, until the deadline.
+// OK also when that came first. UNSUPPORTED, NO_SPACE, IO, CLOSED, NO_MEMORY.
+enum cascade_status
+store_drain(struct cascade *store, uint64_t deadline_ns,
+            struct cascade_drain_result *result);
+
+// Listens to those who may ask.
+enum cascade_status
+store_drain_start(struct cascade *store);
+
+// Whether another process has asked; the background's.
+void
+store_drain_look(struct cascade *store);
+
+// Waits for a drain under way and begins none any more.
+void
+store_drain_stop(struct cascade *store);
+
+// Also ends the process, if a signal wanted that.
+void
+store_drain_end(struct cascade *store);
 
 // --- store_reclaim.c
 

@@ -408,6 +408,9 @@ open_parts(struct cascade *store)
     }
     if (status == CASCADE_OK) {
         fit_cold_capacity(store);
+        status = store_drain_start(store);
+    }
+    if (status == CASCADE_OK) {
         status = store_background_start(store);
     }
     return status;
@@ -419,6 +422,7 @@ close_parts(struct cascade *store)
 {
     const struct allocator *allocator = store->around.allocator;
 
+    store_drain_end(store);
     pool_destroy(store->pool);
     allocator_release(allocator, store->reclaim_writer);
     allocator_release(allocator, store->writer);
@@ -466,6 +470,7 @@ store_open_in(const struct cascade_options *options,
         char cause[ERROR_MESSAGE_BYTES];
 
         (void)snprintf(cause, sizeof(cause), "%s", error_message());
+        store_drain_stop(made);
         if (made->cold != NULL) {
             (void)tier_segment_close(made->cold);
         }
@@ -550,6 +555,7 @@ cascade_close(struct cascade *store)
                          (unsigned long long)atomic_load(&store->queues_open));
     }
     store_background_stop(store);
+    store_drain_stop(store);
     pool_stop(store->pool);
     if (store->cold != NULL) {
         status = close_cold(store);

@@ -84,7 +84,18 @@ OPTION(SYNC, "sync", WORD, "word", "seal",
        "When puts reach stable storage: with flush and seal, or each before it returns")
 OPTION(COLD_WRITE_RATE, "cold_write_rate", BYTES, "bytes per second", "0",
        "0|64KiB..1TiB",
-       "Largest rate of writing to the cold tier; 0 is no limit")
+       "Largest rate of writing to the cold tier, by whoever writes: ahead, flush, drain and "
+       "reclaim; 0 is no limit")
+OPTION(DRAIN_SIGNALS, "drain_signals", WORD, "word", "none",
+       "none|usr1|term|both",
+       "Signals on which this process writes what is only in memory; after that SIGTERM "
+       "goes on to do what it did before")
+OPTION(DRAIN_DEADLINE, "drain_deadline", TIME, "seconds", "20",
+       "0.001..86400",
+       "Longest that such a signal may take to write")
+OPTION(DRAIN_REQUESTS, "drain_requests", FLAG, "flag", "true",
+       "true|false",
+       "Let `cascade drain` of the same user ask for the same; needs stats_page")
 OPTION(COLD_QUEUE, "cold_queue", BYTES, "bytes", "auto",
        "auto|1MiB..1TiB",
        "Bytes of blocks that may be on their way to the cold tier at once, held in memory "

@@ -77,6 +77,9 @@ struct store_settings {
     uint64_t timeout_ns;
     uint64_t put_wait_ns;
     uint64_t lease_ns;
+    uint64_t drain_deadline_ns;
+    uint32_t drain_signals; // enum signal_relay_signals
+    bool drain_requests;
     uint32_t max_blocks; // never 0
     uint32_t threads;    // never 0
     uint32_t promotion_threshold;

@@ -56,8 +56,8 @@ insert_locked(struct cascade *store, uint32_t slot)
 }
 
 // The slot of the parent's block, if that is in DRAM.
-static uint32_t
-parent_slot(struct cascade *store, const struct block_key *parent)
+uint32_t
+store_parent_slot(struct cascade *store, const struct block_key *parent)
 {
     struct directory_found found;
 
@@ -73,7 +73,7 @@ void
 store_admit(struct cascade *store, uint32_t slot,
             const struct store_block *block, bool is_protected)
 {
-    uint32_t parent = parent_slot(store, &block->parent);
+    uint32_t parent = store_parent_slot(store, &block->parent);
     struct policy_facts facts = {
         .bytes = block->bytes,
         .parent = parent,

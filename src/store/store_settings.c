@@ -216,6 +216,12 @@ resolve_plain(const struct option_set *set, struct store_settings *settings)
     settings->cold_write_rate = option_bytes(set, STORE_OPTION_COLD_WRITE_RATE);
     settings->timeout_ns = option_time_ns(set, STORE_OPTION_TIMEOUT);
     settings->put_wait_ns = option_time_ns(set, STORE_OPTION_PUT_WAIT);
+    settings->drain_deadline_ns = option_time_ns(set,
+                                                 STORE_OPTION_DRAIN_DEADLINE);
+    // The words stand in the order of the flags.
+    settings->drain_signals = (uint32_t)option_word(set,
+                                                    STORE_OPTION_DRAIN_SIGNALS);
+    settings->drain_requests = option_flag(set, STORE_OPTION_DRAIN_REQUESTS);
     settings->lease_ns = option_time_ns(set, STORE_OPTION_LEASE_TIME);
     settings->promotion_threshold = (uint32_t)option_count(
         set, STORE_OPTION_PROMOTION_THRESHOLD);

@@ -2,7 +2,8 @@
 //
 // A live store for the tests of the command: opens what the environment says,
 // puts the blocks "held" and "also", flushes, says "ready", and holds the store
-// until its standard input ends. With an argument it ends there as if killed.
+// until its standard input ends. With an argument it ends there as if killed. For each
+// byte that it reads meanwhile it puts the block "late" and says "put".
 
 #include <stdio.h>
 #include <string.h>
@@ -49,6 +50,11 @@ main(int argc, char **argv)
     (void)puts("ready");
     (void)fflush(stdout);
     while (read(STDIN_FILENO, &letter, 1) > 0) {
+        if (put(store, "late") != CASCADE_OK) {
+            return fail("put");
+        }
+        (void)puts("put");
+        (void)fflush(stdout);
     }
     if (argc > 1) {
         _exit(0);

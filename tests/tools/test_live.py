@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command beside a live store: statistics, looking, and ownership."""
 
+import signal
 import subprocess
 
 from tool import BUILD, NO, USAGE, ToolTest, main
@@ -62,6 +63,62 @@ class LiveTest(ToolTest):
         self.run_tool("stats", "--prometheus", expect=USAGE)
         rows = self.run_tool("stats", "-j", "-s", other).objects
         self.assertEqual([row["cold_path"] for row in rows], [other])
+
+    def put_late(self, process):
+        process.stdin.write(b".")
+        process.stdin.flush()
+        self.assertEqual(process.stdout.readline(), b"put\n")
+
+    def test_drain(self):
+        process = self.hold()
+        self.put_late(process)
+        rows = self.run_tool("drain", "-j", "--deadline", "10").objects
+        self.assertEqual(rows[0]["pid"], process.pid)
+        self.assertEqual(rows[0]["status"], "OK")
+        self.assertEqual(rows[0]["blocks_written"], 1)
+        self.assertEqual(rows[0]["bytes_written"], 4)
+        self.assertEqual(rows[0]["blocks_left"], 0)
+        # Again, of a store with nothing to write; then what a crash leaves.
+        self.assertRegex(self.run_tool("drain", "-s", self.store).text,
+                         "wrote 0 blocks .* 0 blocks .* are left")
+        process.kill()
+        process.wait()
+        self.assertEqual(self.run_tool("get", "late").bytes, b"late")
+
+    def test_drain_of_a_store_that_takes_no_requests(self):
+        process = self.hold(CASCADE_DRAIN_REQUESTS="false")
+        result = self.run_tool("drain", expect=NO)
+        self.assertIn("takes no requests", result.errors)
+        self.run_tool("drain", "--pid", str(process.pid + 1), expect=NO)
+        self.run_tool("drain", "--deadline", "never", expect=USAGE)
+
+    def test_drain_of_one_of_two(self):
+        process = self.hold()
+        self.hold(CASCADE_COLD_PATH=str(self.folder / "other"))
+        self.run_tool("drain", expect=USAGE)
+        self.run_tool("drain", "--pid", str(process.pid))
+
+    def test_term_drains_and_then_ends(self):
+        process = self.hold(CASCADE_DRAIN_SIGNALS="term")
+        self.put_late(process)
+        process.terminate()
+        self.assertEqual(process.wait(timeout=60), -signal.SIGTERM)
+        self.assertEqual(self.run_tool("get", "late").bytes, b"late")
+
+    def test_usr1_drains_and_the_program_goes_on(self):
+        process = self.hold(CASCADE_DRAIN_SIGNALS="both")
+        def written():
+            row = self.run_tool("stats", "-j").objects[0]
+            return row["cold_bytes_written"]
+
+        before = written()
+        self.put_late(process)
+        process.send_signal(signal.SIGUSR1)
+        while written() < before + len("late"):
+            self.assertIsNone(process.poll())
+        process.kill()
+        process.wait()
+        self.assertEqual(self.run_tool("get", "late").bytes, b"late")
 
     def test_looking_beside_a_live_store(self):
         process = self.hold()

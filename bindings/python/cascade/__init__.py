@@ -20,16 +20,16 @@ from cascade._memory import content_id
 from cascade._native import Block
 from cascade._options import options
 from cascade._queue import StoreFuture
-from cascade._results import (Entry, Location, OptionInfo, PutResult, Stats,
-                              Tier)
+from cascade._results import (DrainResult, Entry, Location, OptionInfo,
+                              PutResult, Stats, Tier)
 from cascade._store import Store
 
 __version__: str = _ffi.string(_lib.cascade_version()).decode()
 
 __all__ = [
     "Block", "BusyError", "CancelledError", "ClosedError", "CorruptError",
-    "Entry", "Error", "ExistsError", "ForkedError", "InvalidError", "IoError",
-    "Key", "Location", "LockedError", "NoMemoryError", "NoSpaceError",
+    "DrainResult", "Entry", "Error", "ExistsError", "ForkedError",
+    "InvalidError", "IoError", "Key", "Location", "LockedError", "NoMemoryError", "NoSpaceError",
     "NotFoundError", "OptionInfo", "PermissionError_", "PutResult",
     "StaleError", "Stats", "Store", "StoreFuture", "Tier", "TimeoutError_",
     "TooLargeError", "TooSmallError", "UnsupportedError", "VersionError",

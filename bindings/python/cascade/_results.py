@@ -37,6 +37,15 @@ class PutResult(NamedTuple):
         return self.stored
 
 
+class DrainResult(NamedTuple):
+    """What a drain wrote and what is still only in memory."""
+
+    blocks_written: int
+    bytes_written: int
+    blocks_left: int
+    bytes_left: int
+
+
 class Location(NamedTuple):
     """Where the nearest copy of a block is."""
 

@@ -26,8 +26,8 @@ from cascade._memory import Pieces
 from cascade._native import Block, Gate
 from cascade._options import OptionValue, options_of
 from cascade._queue import Queue, StoreFuture
-from cascade._results import (Entry, Location, PutResult, Stats, Tier,
-                              stats_of)
+from cascade._results import (DrainResult, Entry, Location, PutResult, Stats,
+                              Tier, stats_of)
 
 _Result = TypeVar("_Result")
 
@@ -370,6 +370,15 @@ class Store:
     def flush(self, timeout: float | None = None) -> None:
         """What was put, removed or cleared before survives a crash after."""
         self._checked(lib.glue_flush, nanoseconds(timeout))
+
+    def drain(self, deadline: float | None = None) -> DrainResult:
+        """Writes what is only in memory, protected blocks and then the hottest
+        first, until `deadline` seconds have passed."""
+        result = ffi.new("struct cascade_drain_result *")
+        self._checked(lib.glue_drain, nanoseconds(deadline), result)
+        return DrainResult(int(result.blocks_written),
+                           int(result.bytes_written), int(result.blocks_left),
+                           int(result.bytes_left))
 
     def evict(self, tier: Tier | int,
               timeout: float | None = None) -> int:

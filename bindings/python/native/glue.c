@@ -57,6 +57,9 @@ glue_prefetch(struct cascade *store, const char *key, size_t key_bytes,
 int
 glue_flush(struct cascade *store, uint64_t timeout_ns);
 int
+glue_drain(struct cascade *store, uint64_t timeout_ns,
+           struct cascade_drain_result *result);
+int
 glue_evict(struct cascade *store, int tier, uint64_t timeout_ns,
            uint64_t *evicted);
 int
@@ -218,6 +221,13 @@ glue_flush(struct cascade *store, uint64_t timeout_ns)
 {
     struct cascade_call call = call_of(timeout_ns);
     return (int)cascade_flush(store, &call);
+}
+
+int
+glue_drain(struct cascade *store, uint64_t timeout_ns,
+           struct cascade_drain_result *result)
+{
+    return (int)cascade_drain(store, timeout_ns, result);
 }
 
 int

@@ -208,6 +208,20 @@ def test_flush_and_evict(store):
         store.evict(cascade.Tier.REMOTE_DRAM)
 
 
+def test_drain(tmp_path):
+    with cascade.Store(dram_capacity="16MiB",
+                       cold_path=str(tmp_path / "cold")) as store:
+        store.put("a", b"12345")
+        result = store.drain(deadline=10)
+        assert result == cascade.DrainResult(1, 5, 0, 0)
+        assert store.stats().dirty_bytes == 0
+
+
+def test_drain_without_a_cold_tier(store):
+    with pytest.raises(cascade.UnsupportedError):
+        store.drain()
+
+
 def test_what_was_flushed_is_found_again(tmp_path):
     path = tmp_path / "cold"
     blocks = {f"key {n}": bytes([n]) * (1000 * n) for n in range(20)}
