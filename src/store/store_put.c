@@ -6,10 +6,8 @@
 
 #include <string.h>
 
-#include <openssl/sha.h>
-
-#include "base/check.h"
 #include "base/error.h"
+#include "base/sha256.h"
 #include "store/store_internal.h"
 
 // A put under way.
@@ -62,11 +60,14 @@ static void
 make_surrogate(struct put *put)
 {
     uint8_t message[80] = "cascade-surrogate-v1";
+    struct sha256_stream stream;
 
     memcpy(message + 24, put->key.bytes, 32);
     memcpy(message + 56, &put->version.time_ns, 8);
     memcpy(message + 64, &put->version.tag, 8);
-    check(SHA256(message, sizeof(message), put->id.bytes) != NULL);
+    sha256_start(&stream, &sha256_initial, 0);
+    sha256_add(&stream, message, sizeof(message));
+    sha256_finish(&stream, put->id.bytes);
 }
 
 static uint32_t
