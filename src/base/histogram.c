@@ -52,16 +52,23 @@ histogram_observe(_Atomic uint64_t *slots, uint64_t ns)
 }
 
 void
+histogram_add(const _Atomic uint64_t *slots, struct histogram *histogram)
+{
+    for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        uint64_t count = atomic_load_explicit(&slots[i], memory_order_relaxed);
+
+        histogram->counts[i] += count;
+        histogram->count += count;
+    }
+    histogram->sum_ns += atomic_load_explicit(&slots[HISTOGRAM_BUCKETS],
+                                              memory_order_relaxed);
+}
+
+void
 histogram_read(const _Atomic uint64_t *slots, struct histogram *histogram)
 {
-    histogram->count = 0;
-    for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
-        histogram->counts[i] = atomic_load_explicit(&slots[i],
-                                                    memory_order_relaxed);
-        histogram->count += histogram->counts[i];
-    }
-    histogram->sum_ns = atomic_load_explicit(&slots[HISTOGRAM_BUCKETS],
-                                             memory_order_relaxed);
+    *histogram = (struct histogram){0};
+    histogram_add(slots, histogram);
 }
 
 uint64_t

@@ -46,6 +46,10 @@ histogram_observe(_Atomic uint64_t *slots, uint64_t ns);
 void
 histogram_read(const _Atomic uint64_t *slots, struct histogram *histogram);
 
+// Adds what the slots hold to a copy.
+void
+histogram_add(const _Atomic uint64_t *slots, struct histogram *histogram);
+
 // The value below or at which `quantile` (0..1) of the observations lie, within
 // the error above; 0 if there are none.
 uint64_t

@@ -37,19 +37,20 @@ mix(uint64_t hash, const void *data, size_t bytes)
     return hash;
 }
 
+// The cell of a row in one lane.
 static _Atomic uint64_t *
-cell_of(struct metric_values *values, enum metric id, uint32_t index)
+cell_of(struct metric_values *values, uint32_t lane, enum metric id,
+        uint32_t index)
 {
     check(id < METRIC_COUNT && index < metric_rows[id].slots);
-    return &values->slots[metric_rows[id].first + index];
+    return &values->slots[lane][metric_rows[id].first + index];
 }
 
-static const _Atomic uint64_t *
-constant_cell_of(const struct metric_values *values, enum metric id,
-                 uint32_t index)
+// Gauges go up and down and are set: their number has to be in one place.
+static uint32_t
+lane_of_row(enum metric id)
 {
-    check(id < METRIC_COUNT && index < metric_rows[id].slots);
-    return &values->slots[metric_rows[id].first + index];
+    return metric_rows[id].kind == METRIC_KIND_GAUGE ? 0 : lane_of_thread();
 }
 
 uint64_t
@@ -68,19 +69,13 @@ metric_stamp(void)
     return hash;
 }
 
-_Atomic uint64_t *
-metric_cell(struct metric_values *values, enum metric id, uint32_t index)
-{
-    return cell_of(values, id, index);
-}
-
 void
 metric_add_at(struct metric_values *values, enum metric id, uint32_t index,
               uint64_t amount)
 {
     if (values != NULL) {
-        atomic_fetch_add_explicit(cell_of(values, id, index), amount,
-                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(cell_of(values, lane_of_row(id), id, index),
+                                  amount, memory_order_relaxed);
     }
 }
 
@@ -89,7 +84,7 @@ metric_subtract_at(struct metric_values *values, enum metric id, uint32_t index,
                    uint64_t amount)
 {
     if (values != NULL) {
-        atomic_fetch_sub_explicit(cell_of(values, id, index), amount,
+        atomic_fetch_sub_explicit(cell_of(values, 0, id, index), amount,
                                   memory_order_relaxed);
     }
 }
@@ -99,7 +94,7 @@ metric_set_at(struct metric_values *values, enum metric id, uint32_t index,
               uint64_t value)
 {
     if (values != NULL) {
-        atomic_store_explicit(cell_of(values, id, index), value,
+        atomic_store_explicit(cell_of(values, 0, id, index), value,
                               memory_order_relaxed);
     }
 }
@@ -108,10 +103,15 @@ uint64_t
 metric_read_at(const struct metric_values *values, enum metric id,
                uint32_t index)
 {
-    return values == NULL
-               ? 0
-               : atomic_load_explicit(constant_cell_of(values, id, index),
-                                      memory_order_relaxed);
+    uint64_t sum = 0;
+
+    check(id < METRIC_COUNT && index < metric_rows[id].slots);
+    for (uint32_t i = 0; i < LANE_COUNT && values != NULL; i++) {
+        sum += atomic_load_explicit(
+            &values->slots[i][metric_rows[id].first + index],
+            memory_order_relaxed);
+    }
+    return sum;
 }
 
 void
@@ -189,7 +189,7 @@ metric_observe_ns(struct metric_values *values, enum metric id, uint64_t ns)
 {
     check(metric_rows[id].kind == METRIC_KIND_HISTOGRAM);
     if (values != NULL) {
-        histogram_observe(cell_of(values, id, 0), ns);
+        histogram_observe(cell_of(values, lane_of_thread(), id, 0), ns);
     }
 }
 
@@ -198,11 +198,10 @@ metric_histogram(const struct metric_values *values, enum metric id,
                  struct histogram *histogram)
 {
     check(metric_rows[id].kind == METRIC_KIND_HISTOGRAM);
-    if (values == NULL) {
-        *histogram = (struct histogram){0};
-        return;
+    *histogram = (struct histogram){0};
+    for (uint32_t i = 0; i < LANE_COUNT && values != NULL; i++) {
+        histogram_add(&values->slots[i][metric_rows[id].first], histogram);
     }
-    histogram_read(constant_cell_of(values, id, 0), histogram);
 }
 
 const char *

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Counters, gauges and histograms in one flat array of atomics, laid out by the
-// rows of base/metric_table.h. The array lies in a page that others may read
-// (base/metric_page.h) or anywhere else. Not the text (store/store_metrics.h).
+// Counters, gauges and histograms in flat arrays of atomics, laid out by the
+// rows of base/metric_table.h. There is one array for each lane (base/lane.h),
+// so that threads that count the same thing do not share a cache line. They lie
+// in a page that others may read (base/metric_page.h) or anywhere else. Not the
+// text (store/store_metrics.h).
 //
 // Invariant: every cell is one 64-bit atomic, changed with relaxed operations;
-// nothing may be concluded from the order in which two cells change. No lock.
+// nothing may be concluded from the order in which two cells change. What a
+// counter or histogram says is the sum over all lanes; a gauge lives in the
+// first lane alone, and so does a counter that is set. No lock.
 // A NULL array takes and gives nothing, so that parts work without metrics.
 
 #ifndef BASE_METRIC_H
@@ -16,6 +20,7 @@
 #include <stdint.h>
 
 #include "base/histogram.h"
+#include "base/lane.h"
 #include "cascade/status.h"
 
 enum metric_kind {
@@ -97,8 +102,13 @@ struct metric_row {
 
 extern const struct metric_row metric_rows[METRIC_COUNT];
 
+// The slots of one lane, with those that fill it up to whole LANE_BYTES.
+#define METRIC_LANE_SLOTS                                                   \
+    ((METRIC_SLOT_COUNT * sizeof(uint64_t) / LANE_BYTES + 1) * LANE_BYTES / \
+     sizeof(uint64_t))
+
 struct metric_values {
-    _Atomic uint64_t slots[METRIC_SLOT_COUNT];
+    _Atomic uint64_t slots[LANE_COUNT][METRIC_LANE_SLOTS];
 };
 
 // A number that changes whenever the rows do: a reader with another one must
@@ -106,11 +116,8 @@ struct metric_values {
 uint64_t
 metric_stamp(void);
 
-// The cell of a row; a programmer error if there is no such cell.
-_Atomic uint64_t *
-metric_cell(struct metric_values *values, enum metric id, uint32_t index);
-
-// Counters and gauges without labels.
+// Counters and gauges without labels. A cell that the row does not have is a
+// programmer error, here and below.
 void
 metric_add(struct metric_values *values, enum metric id, uint64_t amount);
 

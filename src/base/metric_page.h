@@ -30,7 +30,7 @@
 struct allocator;
 struct file_system;
 
-#define METRIC_PAGE_VERSION 1
+#define METRIC_PAGE_VERSION 2
 #define METRIC_PAGE_NAME_BYTES 96
 
 // Questions to the owner; metric_page_ask.h says who writes what.

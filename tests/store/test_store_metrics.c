@@ -118,8 +118,9 @@ every_field_is_fed(void **state)
     uint64_t next = 1000;
 
     (void)state;
+    memset(&values, 0, sizeof(values));
     for (unsigned i = 0; i < METRIC_SLOT_COUNT; i++) {
-        values.slots[i] = next++;
+        values.slots[i % LANE_COUNT][i] = next++;
     }
     assert_int_equal(store_metrics_stats(&values, &stats), CASCADE_OK);
     memcpy(numbers, &stats, sizeof(stats));
