@@ -407,9 +407,9 @@ evict_all(struct cascade *store)
         while (more && cursor.count < usage.blocks) {
             bool dirty;
 
-            check(pthread_mutex_lock(&store->policy_lock) == 0);
+            store_policy_lock(store);
             more = store->policy->choose(store->policy_state, &cursor, &slot);
-            check(pthread_mutex_unlock(&store->policy_lock) == 0);
+            store_policy_unlock(store);
             if (more &&
                 store_evict_slot(store, slot, false, &dirty) == CASCADE_OK) {
                 round++;

@@ -388,10 +388,10 @@ store_write_coldest(struct cascade *store, uint64_t bytes, uint64_t *written)
         struct directory_found found;
         size_t at = writer->count;
 
-        check(pthread_mutex_lock(&store->policy_lock) == 0);
+        store_policy_lock(store);
         more = store->policy->choose(store->policy_state, &cursor, &slot);
         looked += more ? units_max(store->blocks[slot].bytes, 1) : 0;
-        check(pthread_mutex_unlock(&store->policy_lock) == 0);
+        store_policy_unlock(store);
         if (!more) {
             break;
         }

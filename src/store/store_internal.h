@@ -9,7 +9,8 @@
 //   3. key shard         (directory)
 //   4. id shard          (directory)
 //   5. policy_lock       victims' order and what is known of each slot
-//   6. extent mutex      (DRAM tier), locks of the cold tier, pools
+//   6. extent mutex      (DRAM tier), locks of the cold tier, pools, lanes of
+//                        touches
 //   room_lock, background_lock and clear_lock are taken alone.
 // No lock is held across a wait for another store. cold_lock alone is held
 // across I/O.
@@ -25,6 +26,7 @@
 #include "base/allocator.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/lane.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/metric_page.h"
@@ -41,6 +43,7 @@
 
 #define STORE_LOADS_MAX 64
 #define STORE_WRITE_BATCH 2048
+#define STORE_TOUCHES_PER_LANE 256
 
 // What the store knows of the block in a DRAM slot. Guarded by policy_lock.
 struct store_block {
@@ -53,6 +56,16 @@ struct store_block {
     float expected_reuse;
     uint32_t resident; // the policy has it
     uint32_t policy_flags;
+};
+
+// Uses of DRAM slots that the policy has not been told: a ring, guarded by its
+// lock; `count` may be read without.
+struct store_touch_lane {
+    pthread_mutex_t lock;
+    _Atomic uint32_t count;
+    uint32_t first; // the oldest
+    uint32_t slots[STORE_TOUCHES_PER_LANE];
+    uint8_t gap[LANE_BYTES];
 };
 
 // Space to put records for the cold tier together. Guarded by cold_lock.
@@ -106,6 +119,7 @@ struct cascade {
     const struct policy_table *policy;
     void *policy_state;
     struct store_block *blocks; // per DRAM slot
+    struct store_touch_lane touches[LANE_COUNT];
 
     struct tier_segment *cold; // NULL: no cold tier
     struct tier cold_tier;
@@ -241,9 +255,27 @@ store_room_changed(struct cascade *store);
 
 // --- store_touch.c
 
-// The block was used. Only copies in DRAM count.
+// The block was used. Only copies in DRAM count. Waits for nobody.
 void
 store_touch(struct cascade *store, const struct block_place *place);
+
+// Tells the policy what was noted. Under policy_lock, before anything is asked
+// of the policy or changed in it.
+void
+store_touches_drain(struct cascade *store);
+
+// policy_lock with that done.
+void
+store_policy_lock(struct cascade *store);
+
+void
+store_policy_unlock(struct cascade *store);
+
+void
+store_touches_init(struct cascade *store);
+
+void
+store_touches_fini(struct cascade *store);
 
 // --- store_cold.c, store_flush.c: writing to segments
 

@@ -40,6 +40,7 @@ init_locks(struct cascade *store)
 
     check(pthread_condattr_init(&monotonic) == 0);
     check(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
+    store_touches_init(store);
     check(pthread_mutex_init(&store->policy_lock, NULL) == 0);
     check(pthread_mutex_init(&store->cold_lock, NULL) == 0);
     check(pthread_mutex_init(&store->clear_lock, NULL) == 0);
@@ -66,6 +67,7 @@ fini_locks(struct cascade *store)
     (void)pthread_mutex_destroy(&store->clear_lock);
     (void)pthread_mutex_destroy(&store->cold_lock);
     (void)pthread_mutex_destroy(&store->policy_lock);
+    store_touches_fini(store);
 }
 
 // A page that the system wipes in a forked child.

@@ -85,24 +85,24 @@ store_admit(struct cascade *store, uint32_t slot,
     };
 
     memcpy(&facts.hash, block->id.bytes, sizeof(facts.hash));
-    lock(&store->policy_lock);
+    store_policy_lock(store);
     store->blocks[slot] = *block;
     store->blocks[slot].policy_flags = facts.flags;
     store->policy->insert(store->policy_state, slot, &facts);
     store->blocks[slot].resident = 1;
-    unlock(&store->policy_lock);
+    store_policy_unlock(store);
 }
 
 // The slot leaves the policy.
 static void
 dismiss(struct cascade *store, uint32_t slot, bool evicted)
 {
-    lock(&store->policy_lock);
+    store_policy_lock(store);
     if (store->blocks[slot].resident != 0) {
         store->policy->remove(store->policy_state, slot, evicted);
         store->blocks[slot].resident = 0;
     }
-    unlock(&store->policy_lock);
+    store_policy_unlock(store);
 }
 
 void
@@ -134,13 +134,13 @@ store_set_policy_flags(struct cascade *store, const struct block_id *id,
     if (place->tier != CASCADE_TIER_LOCAL_DRAM) {
         return;
     }
-    lock(&store->policy_lock);
+    store_policy_lock(store);
     // The slot may hold another block by now.
     if (block_id_equal(&store->blocks[place->slot].id, id)) {
         store->blocks[place->slot].policy_flags = flags;
         store->policy->change(store->policy_state, place->slot, flags);
     }
-    unlock(&store->policy_lock);
+    store_policy_unlock(store);
 }
 
 // Under the id's shard: the copy leaves the policy and gives its space back;
@@ -154,9 +154,9 @@ release_unpinned(void *context, const struct block_place *place)
     dismiss(store, place->slot, true);
     status = tier_dram_table.release(store->dram, place, true);
     if (status == CASCADE_BUSY) {
-        lock(&store->policy_lock);
+        store_policy_lock(store);
         insert_locked(store, place->slot);
-        unlock(&store->policy_lock);
+        store_policy_unlock(store);
     }
     return status;
 }
@@ -221,9 +221,9 @@ next_victim(struct cascade *store, struct policy_cursor *cursor, uint32_t *slot)
 {
     bool found;
 
-    lock(&store->policy_lock);
+    store_policy_lock(store);
     found = store->policy->choose(store->policy_state, cursor, slot);
-    unlock(&store->policy_lock);
+    store_policy_unlock(store);
     return found;
 }
 
