@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Choices about space. See the header.
+
+#include "policy/policy_choice.h"
+
+// Of the hottest block's cost, what the coldest one costs.
+#define COLDEST_COST 0.02
+
+double
+policy_window_cost(uint64_t bytes, double rank)
+{
+    return (double)bytes * (COLDEST_COST + rank * rank);
+}
