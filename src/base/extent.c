@@ -335,6 +335,16 @@ extent_first(const struct extent_map *map, struct extent *extent)
 }
 
 bool
+extent_at(const struct extent_map *map, uint32_t number, struct extent *extent)
+{
+    if (number == EXTENT_NONE) {
+        return false;
+    }
+    describe(map, number, extent);
+    return true;
+}
+
+bool
 extent_next(const struct extent_map *map, uint32_t number,
             struct extent *extent)
 {

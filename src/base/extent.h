@@ -82,6 +82,10 @@ bool
 extent_next(const struct extent_map *map, uint32_t number,
             struct extent *extent);
 
+// The extent of that number, used or free; for walks that begin in the middle.
+bool
+extent_at(const struct extent_map *map, uint32_t number, struct extent *extent);
+
 // The neighbour below; false at the low end.
 bool
 extent_previous(const struct extent_map *map, uint32_t number,

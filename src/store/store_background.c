@@ -18,6 +18,7 @@
 #define RELOAD_BATCH 64
 #define POPULATE_STEP_BYTES (32 * MIB)
 #define WRITE_AHEAD_STEP_BYTES (64 * MIB)
+#define WANTED_STEP_SLOTS 64
 
 // Writing ahead begins when less than this part of DRAM is free, and keeps this
 // part at the cold end clean.
@@ -74,6 +75,27 @@ write_ahead_step(struct cascade *store)
         store->dram_capacity_bytes / CLEAN_PART,
         units_min(WRITE_AHEAD_STEP_BYTES, store->dram_capacity_bytes / 4));
     (void)store_write_coldest(store, bytes, &written);
+    store_cold_end(store);
+    return written > 0;
+}
+
+// Dirty blocks that stand in the way of a large one. True if some were written.
+static bool
+write_wanted_step(struct cascade *store)
+{
+    uint32_t slots[WANTED_STEP_SLOTS];
+    uint64_t written = 0;
+    size_t count;
+
+    if (!writes_cold(store) || store->dram == NULL ||
+        store_cold_begin(store, store_now(store) + COLD_WAIT_NS) !=
+            CASCADE_OK) {
+        return false;
+    }
+    count = store_take_wanted(store, slots, WANTED_STEP_SLOTS);
+    if (count > 0) {
+        (void)store_write_slots(store, slots, count, &written);
+    }
     store_cold_end(store);
     return written > 0;
 }
@@ -159,11 +181,13 @@ store_background_step(struct cascade *store)
 {
     bool more = populate_step(store);
 
+    more = write_wanted_step(store) || more;
     more = write_ahead_step(store) || more;
     more = reclaim_step(store) || more;
     more = reload_step(store) || more;
     refresh_step(store);
     store_drain_look(store);
+    store_rank_step(store);
     store_update_gauges(store);
     return more;
 }

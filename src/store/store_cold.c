@@ -340,7 +340,7 @@ find_dirty(struct cascade *store, uint32_t slot, struct directory_found *found)
     bool resident;
 
     check(pthread_mutex_lock(&store->policy_lock) == 0);
-    resident = store->blocks[slot].resident != 0;
+    resident = store->blocks[slot].resident;
     id = store->blocks[slot].id;
     check(pthread_mutex_unlock(&store->policy_lock) == 0);
     if (!resident ||
@@ -354,6 +354,39 @@ find_dirty(struct cascade *store, uint32_t slot, struct directory_found *found)
     found->version = binding.version;
     found->flags = binding.flags;
     return true;
+}
+
+// Adds the block in the slot if it is dirty; `*added` counts those.
+static enum cascade_status
+add_slot(struct cascade *store, uint32_t slot, uint64_t *added)
+{
+    struct store_writer *writer = store->writer;
+    struct directory_found found;
+    size_t at = writer->count;
+
+    if (!find_dirty(store, slot, &found)) {
+        return CASCADE_OK;
+    }
+    ++*added;
+    writer->key_bytes[at] = directory_key_bytes(store->directory, &found.key,
+                                                writer->keys[at]);
+    return store_add_payload(store, &found, writer->keys[at],
+                             writer->key_bytes[at]);
+}
+
+// Writes what was added. `*written` is set if all went well.
+static enum cascade_status
+finish_slots(struct cascade *store, enum cascade_status status, uint64_t added,
+             uint64_t *written)
+{
+    if (status == CASCADE_OK) {
+        status = store_write_pending(store);
+    }
+    if (status == CASCADE_OK) {
+        *written = added;
+        metric_add(store->metrics, METRIC_DEMOTIONS_TOTAL, added);
+    }
+    return status;
 }
 
 enum cascade_status
@@ -375,7 +408,6 @@ store_add_slot(struct cascade *store, uint32_t slot)
 enum cascade_status
 store_write_coldest(struct cascade *store, uint64_t bytes, uint64_t *written)
 {
-    struct store_writer *writer = store->writer;
     struct policy_cursor cursor;
     enum cascade_status status = CASCADE_OK;
     uint64_t looked = 0;
@@ -385,9 +417,6 @@ store_write_coldest(struct cascade *store, uint64_t bytes, uint64_t *written)
 
     memset(&cursor, 0, sizeof(cursor));
     while (status == CASCADE_OK && looked < bytes) {
-        struct directory_found found;
-        size_t at = writer->count;
-
         store_policy_lock(store);
         more = store->policy->choose(store->policy_state, &cursor, &slot);
         looked += more ? units_max(store->blocks[slot].bytes, 1) : 0;
@@ -395,22 +424,22 @@ store_write_coldest(struct cascade *store, uint64_t bytes, uint64_t *written)
         if (!more) {
             break;
         }
-        if (find_dirty(store, slot, &found)) {
-            writer->key_bytes[at] = directory_key_bytes(
-                store->directory, &found.key, writer->keys[at]);
-            status = store_add_payload(store, &found, writer->keys[at],
-                                       writer->key_bytes[at]);
-            added++;
-        }
+        status = add_slot(store, slot, &added);
     }
-    if (status == CASCADE_OK) {
-        status = store_write_pending(store);
+    return finish_slots(store, status, added, written);
+}
+
+enum cascade_status
+store_write_slots(struct cascade *store, const uint32_t *slots, size_t count,
+                  uint64_t *written)
+{
+    enum cascade_status status = CASCADE_OK;
+    uint64_t added = 0;
+
+    for (size_t i = 0; i < count && status == CASCADE_OK; i++) {
+        status = add_slot(store, slots[i], &added);
     }
-    if (status == CASCADE_OK) {
-        *written = added;
-        metric_add(store->metrics, METRIC_DEMOTIONS_TOTAL, added);
-    }
-    return status;
+    return finish_slots(store, status, added, written);
 }
 
 // Adds the record of one key, of the kind that `add` makes.

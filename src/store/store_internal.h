@@ -6,10 +6,11 @@
 // Lock order, outermost first; a thread that holds one takes only later ones:
 //   1. cold_lock         one writer of segments at a time (timed)
 //   2. loads_lock        table of loads in progress
-//   3. key shard         (directory)
-//   4. id shard          (directory)
-//   5. policy_lock       victims' order and what is known of each slot
-//   6. extent mutex      (DRAM tier), locks of the cold tier, pools, lanes of
+//   3. window_lock       one search for a run of victims at a time
+//   4. key shard         (directory)
+//   5. id shard          (directory)
+//   6. policy_lock       victims' order and what is known of each slot
+//   7. extent mutex      (DRAM tier), locks of the cold tier, pools, lanes of
 //                        touches
 //   room_lock, background_lock and clear_lock are taken alone.
 // No lock is held across a wait for another store. cold_lock alone is held
@@ -44,6 +45,8 @@
 #define STORE_LOADS_MAX 64
 #define STORE_WRITE_BATCH 2048
 #define STORE_TOUCHES_PER_LANE 256
+#define STORE_WINDOW_SLOTS_MAX 8192
+#define STORE_WANTED_MAX 1024
 
 // What the store knows of the block in a DRAM slot. Guarded by policy_lock.
 struct store_block {
@@ -54,8 +57,17 @@ struct store_block {
     uint32_t turn;
     uint32_t request_class;
     float expected_reuse;
-    uint32_t resident; // the policy has it
     uint32_t policy_flags;
+    uint32_t parent_slot; // POLICY_NONE = not known; a hint
+    uint8_t rank;         // enum store_rank, as of the last walk
+    bool resident;        // the policy has it
+    bool is_wanted;       // in the list of dirty blocks to be written first
+};
+
+// Place in the policy's order, coldest first.
+enum store_rank {
+    STORE_RANK_HOTTEST = 254,
+    STORE_RANK_STAYS = 255, // the policy does not offer it
 };
 
 // Uses of DRAM slots that the policy has not been told: a ring, guarded by its
@@ -120,6 +132,15 @@ struct cascade {
     void *policy_state;
     struct store_block *blocks; // per DRAM slot
     struct store_touch_lane touches[LANE_COUNT];
+    uint32_t slots_seen;               // no slot from here on was ever used
+    uint64_t admissions;               // guarded by policy_lock
+    uint32_t wanted[STORE_WANTED_MAX]; // slots to be written before others
+    uint32_t wanted_count;
+
+    pthread_mutex_t window_lock;
+    uint32_t *window_slots;      // STORE_WINDOW_SLOTS_MAX
+    uint64_t ranked_admissions;  // when the blocks were last ranked
+    _Atomic bool windows_needed; // a large block has come
 
     struct tier_segment *cold; // NULL: no cold tier
     struct tier cold_tier;
@@ -249,9 +270,31 @@ enum cascade_status
 store_evict_slot(struct cascade *store, uint32_t slot, bool drop_dirty,
                  bool *dirty);
 
+// The block in the slot would have to be written before it is dropped.
+bool
+store_slot_is_dirty(struct cascade *store, uint32_t slot);
+
 // Wakes those that wait for room.
 void
 store_room_changed(struct cascade *store);
+
+// --- store_window.c: room for large blocks
+
+// Evicts the run of neighbours that is worth least, so that a slot of `bytes`
+// can be had, and reserves that. Dirty blocks in the way are noted to be
+// written soon, and `*dirty` is set. NO_SPACE: no such run now. BUSY: slots are
+// missing rather than space.
+enum cascade_status
+store_evict_window(struct cascade *store, uint64_t bytes, bool drop_dirty,
+                   struct tier_slot *slot, bool *dirty);
+
+// Ranks the blocks again if many have come since and large ones come at all.
+void
+store_rank_step(struct cascade *store);
+
+// Takes up to `room` slots off the list of those to be written first.
+size_t
+store_take_wanted(struct cascade *store, uint32_t *slots, size_t room);
 
 // --- store_touch.c
 
@@ -276,6 +319,16 @@ store_touches_init(struct cascade *store);
 
 void
 store_touches_fini(struct cascade *store);
+
+// Under policy_lock: the block in the slot was used.
+static inline void
+store_touch_slot(struct cascade *store, uint32_t slot)
+{
+    store->policy->touch(store->policy_state, slot);
+    if (store->blocks[slot].rank != STORE_RANK_STAYS) {
+        store->blocks[slot].rank = STORE_RANK_HOTTEST;
+    }
+}
 
 // --- store_cold.c, store_flush.c: writing to segments
 
@@ -320,6 +373,11 @@ store_write_bindings(struct cascade *store, uint64_t deadline_ns);
 // `*written` counts blocks.
 enum cascade_status
 store_write_coldest(struct cascade *store, uint64_t bytes, uint64_t *written);
+
+// Under cold_lock: writes the blocks in these slots that are dirty.
+enum cascade_status
+store_write_slots(struct cascade *store, const uint32_t *slots, size_t count,
+                  uint64_t *written);
 
 // Under cold_lock: writes the blocks and the bindings of these keys as far as
 // segments lack them, and syncs.

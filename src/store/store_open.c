@@ -42,6 +42,7 @@ init_locks(struct cascade *store)
     check(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
     store_touches_init(store);
     check(pthread_mutex_init(&store->policy_lock, NULL) == 0);
+    check(pthread_mutex_init(&store->window_lock, NULL) == 0);
     check(pthread_mutex_init(&store->cold_lock, NULL) == 0);
     check(pthread_mutex_init(&store->clear_lock, NULL) == 0);
     check(pthread_mutex_init(&store->loads_lock, NULL) == 0);
@@ -68,6 +69,7 @@ fini_locks(struct cascade *store)
     (void)pthread_mutex_destroy(&store->cold_lock);
     (void)pthread_mutex_destroy(&store->policy_lock);
     store_touches_fini(store);
+    (void)pthread_mutex_destroy(&store->window_lock);
 }
 
 // A page that the system wipes in a forked child.
@@ -221,7 +223,10 @@ open_policy(struct cascade *store)
         store->around.allocator, 1, store->policy->state_bytes(store->slots));
     store->blocks = allocator_array(store->around.allocator, store->slots,
                                     sizeof(struct store_block));
-    if (store->policy_state == NULL || store->blocks == NULL) {
+    store->window_slots = allocator_array(
+        store->around.allocator, STORE_WINDOW_SLOTS_MAX, sizeof(uint32_t));
+    if (store->policy_state == NULL || store->blocks == NULL ||
+        store->window_slots == NULL) {
         return error_set(CASCADE_NO_MEMORY,
                          "no memory to keep the order of %u blocks; lower "
                          "max_blocks",
@@ -430,6 +435,7 @@ close_parts(struct cascade *store)
     allocator_release(allocator, store->writer);
     allocator_release(allocator, store->policy_state);
     allocator_release(allocator, store->blocks);
+    allocator_release(allocator, store->window_slots);
     if (store->dram != NULL) {
         check(tier_dram_close(store->dram) == CASCADE_OK);
     }

@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/extent.h"
 #include "store/store_internal.h"
 
 // Coldest entries looked at for a clean victim before the put waits.
@@ -52,7 +53,7 @@ insert_locked(struct cascade *store, uint32_t slot)
 
     memcpy(&facts.hash, block->id.bytes, sizeof(facts.hash));
     store->policy->insert(store->policy_state, slot, &facts);
-    block->resident = 1;
+    block->resident = true;
 }
 
 // The slot of the parent's block, if that is in DRAM.
@@ -89,7 +90,13 @@ store_admit(struct cascade *store, uint32_t slot,
     store->blocks[slot] = *block;
     store->blocks[slot].policy_flags = facts.flags;
     store->policy->insert(store->policy_state, slot, &facts);
-    store->blocks[slot].resident = 1;
+    store->blocks[slot].resident = true;
+    store->blocks[slot].parent_slot = parent;
+    store->blocks[slot].rank = STORE_RANK_HOTTEST;
+    if (slot >= store->slots_seen) {
+        store->slots_seen = slot + 1;
+    }
+    store->admissions++;
     store_policy_unlock(store);
 }
 
@@ -98,9 +105,9 @@ static void
 dismiss(struct cascade *store, uint32_t slot, bool evicted)
 {
     store_policy_lock(store);
-    if (store->blocks[slot].resident != 0) {
+    if (store->blocks[slot].resident) {
         store->policy->remove(store->policy_state, slot, evicted);
-        store->blocks[slot].resident = 0;
+        store->blocks[slot].resident = false;
     }
     store_policy_unlock(store);
 }
@@ -178,33 +185,49 @@ must_be_written(struct cascade *store, const struct directory_found *found)
            (binding.flags & DIRECTORY_DIRTY) != 0;
 }
 
+// The content in the slot, if the policy has it.
+static bool
+find_slot(struct cascade *store, uint32_t slot, struct directory_found *found)
+{
+    struct block_id id;
+    bool resident;
+
+    lock(&store->policy_lock);
+    resident = store->blocks[slot].resident;
+    id = store->blocks[slot].id;
+    unlock(&store->policy_lock);
+    return resident &&
+           directory_find_content(store->directory, &id, found) == CASCADE_OK &&
+           found->memory.tier == CASCADE_TIER_LOCAL_DRAM &&
+           found->memory.slot == slot;
+}
+
+bool
+store_slot_is_dirty(struct cascade *store, uint32_t slot)
+{
+    struct directory_found found;
+
+    return find_slot(store, slot, &found) && must_be_written(store, &found);
+}
+
 enum cascade_status
 store_evict_slot(struct cascade *store, uint32_t slot, bool drop_dirty,
                  bool *dirty)
 {
-    struct block_id id;
     struct directory_found found;
     enum cascade_status status;
-    bool resident;
     bool lost = false;
 
     *dirty = false;
-    lock(&store->policy_lock);
-    resident = store->blocks[slot].resident != 0;
-    id = store->blocks[slot].id;
-    unlock(&store->policy_lock);
-    if (!resident ||
-        directory_find_content(store->directory, &id, &found) != CASCADE_OK ||
-        found.memory.tier != CASCADE_TIER_LOCAL_DRAM ||
-        found.memory.slot != slot) {
+    if (!find_slot(store, slot, &found)) {
         return CASCADE_STALE;
     }
     if (!drop_dirty && must_be_written(store, &found)) {
         *dirty = true;
         return CASCADE_BUSY;
     }
-    status = directory_withdraw(store->directory, &id, &found.memory, false,
-                                release_unpinned, store, &lost);
+    status = directory_withdraw(store->directory, &found.id, &found.memory,
+                                false, release_unpinned, store, &lost);
     if (status != CASCADE_OK) {
         return status;
     }
@@ -230,8 +253,8 @@ next_victim(struct cascade *store, struct policy_cursor *cursor, uint32_t *slot)
 // Evicts in the policy's order until a slot of `bytes` can be had. `*dirty` is
 // set if a block was passed over because it is dirty.
 static enum cascade_status
-evict_for(struct cascade *store, uint64_t bytes, bool drop_dirty,
-          struct tier_slot *slot, bool *dirty)
+evict_in_order(struct cascade *store, uint64_t bytes, bool drop_dirty,
+               struct tier_slot *slot, bool *dirty)
 {
     struct policy_cursor cursor;
     struct tier_usage usage;
@@ -243,7 +266,6 @@ evict_for(struct cascade *store, uint64_t bytes, bool drop_dirty,
     // A pinned block comes back as just used: it must not be met for ever.
     tier_dram_table.usage(store->dram, &usage);
     candidates = units_min(usage.blocks, CANDIDATES_MAX);
-    *dirty = false;
     memset(&cursor, 0, sizeof(cursor));
     while (status == CASCADE_NO_SPACE && cursor.count < candidates &&
            dirty_count < DIRTY_CANDIDATES_MAX &&
@@ -263,6 +285,23 @@ evict_for(struct cascade *store, uint64_t bytes, bool drop_dirty,
         }
     }
     return status;
+}
+
+// A large block takes neighbours, so that their room is of one piece; a small
+// one the coldest.
+static enum cascade_status
+evict_for(struct cascade *store, uint64_t bytes, bool drop_dirty,
+          struct tier_slot *slot, bool *dirty)
+{
+    enum cascade_status status = CASCADE_BUSY;
+
+    *dirty = false;
+    if (bytes >= EXTENT_BIG_BYTES) {
+        status = store_evict_window(store, bytes, drop_dirty, slot, dirty);
+    }
+    return status == CASCADE_BUSY
+               ? evict_in_order(store, bytes, drop_dirty, slot, dirty)
+               : status;
 }
 
 void

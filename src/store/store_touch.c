@@ -79,7 +79,7 @@ drain(struct cascade *store, struct store_touch_lane *lane)
     atomic_store_explicit(&lane->count, 0, memory_order_relaxed);
     unlock(lane);
     for (uint32_t i = 0; i < count; i++) {
-        store->policy->touch(store->policy_state, slots[i]);
+        store_touch_slot(store, slots[i]);
     }
 }
 

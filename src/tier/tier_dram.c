@@ -10,61 +10,16 @@
 
 #include "tier/tier_dram.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "base/arena.h"
-#include "base/check.h"
 #include "base/error.h"
-#include "base/extent.h"
 #include "base/units.h"
+#include "tier/tier_dram_inner.h"
 #include "tier/tier_scatter.h"
 
-#define OUT_OF_SERVICE ((uint64_t)1 << 31)
-#define PINS (OUT_OF_SERVICE - 1)
-#define SLOT_NONE UINT32_MAX
 #define BLOCKS_MAX ((uint32_t)1 << 30)
 #define GRANULE_BYTES_DEFAULT (4 * KIB)
-
-struct slot {
-    // generation << 32 | OUT_OF_SERVICE | pins
-    _Atomic uint64_t word;
-    uint64_t bytes;
-    uint32_t offset_granules;
-    uint32_t extent; // of a free slot: the next free one
-};
-
-struct tier_dram {
-    const struct allocator *allocator;
-    struct pool *pool;
-    struct arena *arena;
-    uint8_t *memory;
-    struct slot *slots;
-    uint64_t granule_bytes;
-    uint64_t capacity_bytes;
-    uint32_t blocks_max;
-    uint16_t rank;
-    _Atomic uint32_t blocks; // in service
-
-    pthread_mutex_t mutex; // guards what follows
-    struct extent_map *map;
-    uint32_t free_slot;  // list of slots given back
-    uint32_t fresh_slot; // slots never taken begin here
-    uint32_t slots_used; // not free
-};
-
-static uint32_t
-generation_of(uint64_t word)
-{
-    return (uint32_t)(word >> 32);
-}
-
-static uint64_t
-word_of(uint32_t generation, uint64_t bits)
-{
-    return (uint64_t)generation << 32 | bits;
-}
 
 // 0 stands for no generation.
 static uint32_t
@@ -73,14 +28,8 @@ generation_after(uint32_t generation)
     return generation == UINT32_MAX ? 1 : generation + 1;
 }
 
-static uint64_t
-offset_of(const struct tier_dram *dram, const struct slot *slot)
-{
-    return slot->offset_granules * dram->granule_bytes;
-}
-
 // The slot that the place names, if it can be one of this tier.
-static struct slot *
+static struct tier_dram_slot *
 slot_of_place(struct tier_dram *dram, const struct block_place *place)
 {
     if (place->tier != CASCADE_TIER_LOCAL_DRAM ||
@@ -98,30 +47,18 @@ stale(const struct block_place *place)
                      place->slot, place->generation);
 }
 
-static void
-lock(struct tier_dram *dram)
-{
-    check(pthread_mutex_lock(&dram->mutex) == 0);
-}
-
-static void
-unlock(struct tier_dram *dram)
-{
-    check(pthread_mutex_unlock(&dram->mutex) == 0);
-}
-
 // The slot is out of service and unpinned: its space and number are free.
 static void
 free_slot(struct tier_dram *dram, uint32_t number)
 {
-    struct slot *slot = &dram->slots[number];
+    struct tier_dram_slot *slot = &dram->slots[number];
 
-    lock(dram);
+    tier_dram_lock(dram);
     extent_release(dram->map, slot->extent);
     slot->extent = dram->free_slot;
     dram->free_slot = number;
     dram->slots_used--;
-    unlock(dram);
+    tier_dram_unlock(dram);
 }
 
 // Takes a free slot and an extent. With the mutex held.
@@ -132,7 +69,7 @@ take_slot(struct tier_dram *dram, uint64_t bytes, uint32_t *number,
     enum cascade_status status;
     uint32_t taken = dram->free_slot;
 
-    if (taken == SLOT_NONE) {
+    if (taken == TIER_DRAM_SLOT_NONE) {
         if (dram->fresh_slot == dram->blocks_max) {
             return CASCADE_NO_SPACE;
         }
@@ -157,7 +94,7 @@ dram_reserve(void *self, uint64_t bytes, struct tier_slot *out)
 {
     struct tier_dram *dram = self;
     struct extent extent;
-    struct slot *slot;
+    struct tier_dram_slot *slot;
     enum cascade_status status;
     uint32_t generation;
     uint32_t number;
@@ -169,20 +106,21 @@ dram_reserve(void *self, uint64_t bytes, struct tier_slot *out)
                          (unsigned long long)bytes,
                          (unsigned long long)dram->capacity_bytes);
     }
-    lock(dram);
+    tier_dram_lock(dram);
     status = take_slot(dram, bytes, &number, &extent);
-    unlock(dram);
+    tier_dram_unlock(dram);
     if (status != CASCADE_OK) {
         return error_set(status, "the DRAM tier has no room for %llu bytes now",
                          (unsigned long long)bytes);
     }
     slot = &dram->slots[number];
-    generation = generation_after(
-        generation_of(atomic_load_explicit(&slot->word, memory_order_relaxed)));
+    generation = generation_after(tier_dram_generation(
+        atomic_load_explicit(&slot->word, memory_order_relaxed)));
     slot->bytes = bytes;
     slot->offset_granules = (uint32_t)(extent.offset / dram->granule_bytes);
     slot->extent = extent.number;
-    atomic_store_explicit(&slot->word, word_of(generation, OUT_OF_SERVICE),
+    atomic_store_explicit(&slot->word,
+                          tier_dram_word(generation, TIER_DRAM_OUT),
                           memory_order_relaxed);
     *out = (struct tier_slot){
         .number = number,
@@ -195,15 +133,15 @@ dram_reserve(void *self, uint64_t bytes, struct tier_slot *out)
 }
 
 // The caller's slot must be one that is being filled.
-static struct slot *
+static struct tier_dram_slot *
 slot_being_filled(struct tier_dram *dram, const struct tier_slot *filled)
 {
-    struct slot *slot;
+    struct tier_dram_slot *slot;
 
     check(filled->number < dram->blocks_max);
     slot = &dram->slots[filled->number];
     check(atomic_load_explicit(&slot->word, memory_order_relaxed) ==
-          word_of(filled->generation, OUT_OF_SERVICE));
+          tier_dram_word(filled->generation, TIER_DRAM_OUT));
     return slot;
 }
 
@@ -213,8 +151,8 @@ dram_write(void *self, struct tier_slot *filled,
            uint32_t wanted, struct block_digest *digest)
 {
     struct tier_dram *dram = self;
-    struct slot *slot = slot_being_filled(dram, filled);
-    uint8_t *memory = dram->memory + offset_of(dram, slot);
+    struct tier_dram_slot *slot = slot_being_filled(dram, filled);
+    uint8_t *memory = dram->memory + tier_dram_offset(dram, slot);
     uint64_t end = units_round_up(slot->bytes, dram->granule_bytes);
     enum cascade_status status = block_digest_copy(
         dram->pool, spans, span_count, memory, slot->bytes, wanted, digest);
@@ -231,7 +169,7 @@ dram_commit(void *self, struct tier_slot *filled,
             struct block_place *place)
 {
     struct tier_dram *dram = self;
-    struct slot *slot = slot_being_filled(dram, filled);
+    struct tier_dram_slot *slot = slot_being_filled(dram, filled);
 
     (void)label; // memory keeps none
     *place = (struct block_place){
@@ -240,13 +178,13 @@ dram_commit(void *self, struct tier_slot *filled,
         .slot = filled->number,
         .generation = filled->generation,
         .checksum = digest->checksum,
-        .offset = offset_of(dram, slot),
+        .offset = tier_dram_offset(dram, slot),
         .bytes = slot->bytes,
     };
     atomic_fetch_add_explicit(&dram->blocks, 1, memory_order_relaxed);
-    atomic_store_explicit(&slot->word, word_of(filled->generation, 0),
+    atomic_store_explicit(&slot->word, tier_dram_word(filled->generation, 0),
                           memory_order_release);
-    *filled = (struct tier_slot){.number = SLOT_NONE};
+    *filled = (struct tier_slot){.number = TIER_DRAM_SLOT_NONE};
     return CASCADE_OK;
 }
 
@@ -257,19 +195,19 @@ dram_abandon(void *self, struct tier_slot *filled)
 
     (void)slot_being_filled(dram, filled);
     free_slot(dram, filled->number);
-    *filled = (struct tier_slot){.number = SLOT_NONE};
+    *filled = (struct tier_slot){.number = TIER_DRAM_SLOT_NONE};
 }
 
 // Gives back one pin; the last one of a slot that is leaving frees it.
 static void
 drop_pin(struct tier_dram *dram, uint32_t number)
 {
-    struct slot *slot = &dram->slots[number];
+    struct tier_dram_slot *slot = &dram->slots[number];
     uint64_t before = atomic_fetch_sub_explicit(&slot->word, 1,
                                                 memory_order_acq_rel);
 
-    check((before & PINS) != 0);
-    if ((before & (OUT_OF_SERVICE | PINS)) == (OUT_OF_SERVICE | 1)) {
+    check((before & TIER_DRAM_PINS) != 0);
+    if ((before & (TIER_DRAM_OUT | TIER_DRAM_PINS)) == (TIER_DRAM_OUT | 1)) {
         free_slot(dram, number);
     }
 }
@@ -278,7 +216,7 @@ static enum cascade_status
 dram_pin(void *self, const struct block_place *place, struct tier_pin *pin)
 {
     struct tier_dram *dram = self;
-    struct slot *slot = slot_of_place(dram, place);
+    struct tier_dram_slot *slot = slot_of_place(dram, place);
     uint64_t word;
 
     if (slot == NULL) {
@@ -286,16 +224,17 @@ dram_pin(void *self, const struct block_place *place, struct tier_pin *pin)
     }
     word = atomic_load_explicit(&slot->word, memory_order_relaxed);
     do {
-        if (generation_of(word) != place->generation ||
-            (word & OUT_OF_SERVICE) != 0) {
+        if (tier_dram_generation(word) != place->generation ||
+            (word & TIER_DRAM_OUT) != 0) {
             return stale(place);
         }
-        check((word & PINS) != PINS);
+        check((word & TIER_DRAM_PINS) != TIER_DRAM_PINS);
     } while (!atomic_compare_exchange_weak_explicit(
         &slot->word, &word, word + 1, memory_order_acquire,
         memory_order_relaxed));
     // A place that came from elsewhere may be made up.
-    if (place->bytes != slot->bytes || place->offset != offset_of(dram, slot)) {
+    if (place->bytes != slot->bytes ||
+        place->offset != tier_dram_offset(dram, slot)) {
         drop_pin(dram, place->slot);
         return stale(place);
     }
@@ -320,12 +259,13 @@ dram_read(void *self, const struct tier_pin *pin,
 {
     struct tier_dram *dram = self;
     const struct block_place *place = &pin->place;
-    const struct slot *slot = slot_of_place(dram, place);
+    const struct tier_dram_slot *slot = slot_of_place(dram, place);
     uint64_t word;
 
     check(slot != NULL);
     word = atomic_load_explicit(&slot->word, memory_order_relaxed);
-    check(generation_of(word) == place->generation && (word & PINS) != 0);
+    check(tier_dram_generation(word) == place->generation &&
+          (word & TIER_DRAM_PINS) != 0);
     return tier_scatter(dram->pool, pin->memory, place->bytes, spans,
                         span_count, verify ? &place->checksum : NULL);
 }
@@ -334,7 +274,7 @@ static enum cascade_status
 dram_release(void *self, const struct block_place *place, bool only_unpinned)
 {
     struct tier_dram *dram = self;
-    struct slot *slot = slot_of_place(dram, place);
+    struct tier_dram_slot *slot = slot_of_place(dram, place);
     uint64_t word;
 
     if (slot == NULL) {
@@ -342,19 +282,19 @@ dram_release(void *self, const struct block_place *place, bool only_unpinned)
     }
     word = atomic_load_explicit(&slot->word, memory_order_relaxed);
     do {
-        if (generation_of(word) != place->generation ||
-            (word & OUT_OF_SERVICE) != 0) {
+        if (tier_dram_generation(word) != place->generation ||
+            (word & TIER_DRAM_OUT) != 0) {
             return stale(place);
         }
-        if (only_unpinned && (word & PINS) != 0) {
+        if (only_unpinned && (word & TIER_DRAM_PINS) != 0) {
             return error_set(CASCADE_BUSY, "slot %u of the DRAM tier is pinned",
                              place->slot);
         }
     } while (!atomic_compare_exchange_weak_explicit(
-        &slot->word, &word, word | OUT_OF_SERVICE, memory_order_acq_rel,
+        &slot->word, &word, word | TIER_DRAM_OUT, memory_order_acq_rel,
         memory_order_relaxed));
     atomic_fetch_sub_explicit(&dram->blocks, 1, memory_order_relaxed);
-    if ((word & PINS) == 0) {
+    if ((word & TIER_DRAM_PINS) == 0) {
         free_slot(dram, place->slot);
     }
     return CASCADE_OK;
@@ -366,9 +306,9 @@ dram_usage(void *self, struct tier_usage *usage)
     struct tier_dram *dram = self;
     struct extent_usage extents;
 
-    lock(dram);
+    tier_dram_lock(dram);
     extent_read_usage(dram->map, &extents);
-    unlock(dram);
+    tier_dram_unlock(dram);
     *usage = (struct tier_usage){
         .capacity_bytes = dram->capacity_bytes,
         .used_bytes = extents.used_bytes,
@@ -407,7 +347,7 @@ prepare(struct tier_dram *dram, const struct tier_dram_options *options)
         return status;
     }
     dram->slots = allocator_array(options->allocator, options->blocks_max,
-                                  sizeof(struct slot));
+                                  sizeof(struct tier_dram_slot));
     if (dram->slots == NULL) {
         return error_set(CASCADE_NO_MEMORY, "no memory for %u DRAM slots",
                          options->blocks_max);
@@ -452,7 +392,7 @@ tier_dram_open(const struct tier_dram_options *options, struct tier_dram **dram)
                                                       : GRANULE_BYTES_DEFAULT;
     made->blocks_max = options->blocks_max;
     made->rank = options->rank;
-    made->free_slot = SLOT_NONE;
+    made->free_slot = TIER_DRAM_SLOT_NONE;
     status = prepare(made, options);
     if (status == CASCADE_OK && pthread_mutex_init(&made->mutex, NULL) != 0) {
         status = error_set(CASCADE_NO_MEMORY, "no memory for a mutex");
@@ -512,7 +452,7 @@ tier_dram_pins(const struct tier_dram *dram)
     for (uint32_t i = 0; i < dram->blocks_max; i++) {
         pins += atomic_load_explicit(&dram->slots[i].word,
                                      memory_order_relaxed) &
-                PINS;
+                TIER_DRAM_PINS;
     }
     return pins;
 }
@@ -531,20 +471,20 @@ tier_dram_is_valid(struct tier_dram *dram)
     struct extent extent;
     bool valid;
 
-    lock(dram);
+    tier_dram_lock(dram);
     valid = extent_is_valid(dram->map);
-    for (uint32_t i = dram->free_slot; valid && i != SLOT_NONE;
+    for (uint32_t i = dram->free_slot; valid && i != TIER_DRAM_SLOT_NONE;
          i = dram->slots[i].extent) {
         uint64_t word = atomic_load(&dram->slots[i].word);
 
         free_slots++;
         valid = free_slots <= dram->fresh_slot &&
-                (word & (OUT_OF_SERVICE | PINS)) == OUT_OF_SERVICE;
+                (word & (TIER_DRAM_OUT | TIER_DRAM_PINS)) == TIER_DRAM_OUT;
     }
     valid = valid && free_slots + dram->slots_used == dram->fresh_slot;
     for (bool more = valid && extent_first(dram->map, &extent); more && valid;
          more = extent_next(dram->map, extent.number, &extent)) {
-        const struct slot *slot;
+        const struct tier_dram_slot *slot;
 
         if (!extent.used) {
             continue;
@@ -553,11 +493,11 @@ tier_dram_is_valid(struct tier_dram *dram)
         slot = &dram->slots[extent.owner];
         valid = extent.owner < dram->fresh_slot &&
                 slot->extent == extent.number &&
-                offset_of(dram, slot) == extent.offset &&
+                tier_dram_offset(dram, slot) == extent.offset &&
                 units_round_up(slot->bytes, dram->granule_bytes) ==
                     extent.bytes;
     }
     valid = valid && extents <= dram->slots_used;
-    unlock(dram);
+    tier_dram_unlock(dram);
     return valid;
 }

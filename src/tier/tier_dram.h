@@ -67,6 +67,31 @@ tier_dram_memory(const struct tier_dram *dram, const struct block_place *place);
 uint64_t
 tier_dram_pins(const struct tier_dram *dram);
 
+// A run of neighbours in the arena that would make room for `bytes`.
+struct tier_dram_window {
+    uint64_t bytes;
+    // What it costs to lose the block in that slot (the same whenever asked,
+    // under locks of the caller that come before the tier's); negative: it
+    // stays.
+    double (*cost)(void *context, uint32_t slot, uint64_t bytes);
+    void *context;
+    uint32_t *slots; // filled with the blocks in it
+    uint32_t slots_max;
+    uint32_t count; // set
+};
+
+// Finds the cheapest run whose blocks are in service and unpinned, and clears
+// nothing. O(extents) under the tier's lock. NO_SPACE: there is none (no
+// message is set). A run without blocks (count 0) means that space is not what
+// is missing.
+enum cascade_status
+tier_dram_find_window(struct tier_dram *dram,
+                      struct tier_dram_window *window) MUST_USE;
+
+// True if the slot holds the generation that the place names.
+bool
+tier_dram_holds(const struct tier_dram *dram, const struct block_place *place);
+
 // The arena, for populating in the background and for passing its file.
 struct arena *
 tier_dram_arena(struct tier_dram *dram);

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Slots and their word: private to the files tier_dram*.c. See tier_dram.h for
+// the word and the lock.
+
+#ifndef TIER_TIER_DRAM_INNER_H
+#define TIER_TIER_DRAM_INNER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/check.h"
+#include "base/extent.h"
+#include "tier/tier_dram.h"
+
+#define TIER_DRAM_OUT ((uint64_t)1 << 31)
+#define TIER_DRAM_PINS (TIER_DRAM_OUT - 1)
+#define TIER_DRAM_SLOT_NONE UINT32_MAX
+
+struct tier_dram_slot {
+    // generation << 32 | TIER_DRAM_OUT | pins
+    _Atomic uint64_t word;
+    uint64_t bytes;
+    uint32_t offset_granules;
+    uint32_t extent; // of a free slot: the next free one
+};
+
+struct tier_dram {
+    const struct allocator *allocator;
+    struct pool *pool;
+    struct arena *arena;
+    uint8_t *memory;
+    struct tier_dram_slot *slots;
+    uint64_t granule_bytes;
+    uint64_t capacity_bytes;
+    uint32_t blocks_max;
+    uint16_t rank;
+    _Atomic uint32_t blocks; // in service
+
+    pthread_mutex_t mutex; // guards what follows
+    struct extent_map *map;
+    uint32_t free_slot;  // list of slots given back
+    uint32_t fresh_slot; // slots never taken begin here
+    uint32_t slots_used; // not free
+};
+
+static inline uint32_t
+tier_dram_generation(uint64_t word)
+{
+    return (uint32_t)(word >> 32);
+}
+
+static inline uint64_t
+tier_dram_word(uint32_t generation, uint64_t bits)
+{
+    return (uint64_t)generation << 32 | bits;
+}
+
+static inline uint64_t
+tier_dram_offset(const struct tier_dram *dram,
+                 const struct tier_dram_slot *slot)
+{
+    return slot->offset_granules * dram->granule_bytes;
+}
+
+static inline void
+tier_dram_lock(struct tier_dram *dram)
+{
+    check(pthread_mutex_lock(&dram->mutex) == 0);
+}
+
+static inline void
+tier_dram_unlock(struct tier_dram *dram)
+{
+    check(pthread_mutex_unlock(&dram->mutex) == 0);
+}
+
+#endif
