@@ -119,9 +119,9 @@ list_hottest(struct cascade *store, struct drain_order *order)
 
     memset(&cursor, 0, sizeof(cursor));
     while (more && count < store->slots) {
-        check(pthread_mutex_lock(&store->policy_lock) == 0);
+        store_policy_lock(store);
         more = store->policy->choose(store->policy_state, &cursor, &slot);
-        check(pthread_mutex_unlock(&store->policy_lock) == 0);
+        store_policy_unlock(store);
         if (more) {
             order->victims[count++] = slot;
         }
