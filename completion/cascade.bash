@@ -35,7 +35,12 @@ _cascade()
         mapfile -t COMPREPLY < <(compgen -W 'list verify dump' -- "$word")
         return
         ;;
-    *:--store | *:-s | doctor:*)
+    gc:--kind | gc:-k)
+        mapfile -t COMPREPLY < <(compgen -W 'namespace writer litter empty' \
+            -- "$word")
+        return
+        ;;
+    *:--store | *:-s | doctor:* | gc:*)
         mapfile -t COMPREPLY < <(compgen -d -- "$word")
         compopt -o filenames
         return

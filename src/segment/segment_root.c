@@ -348,6 +348,36 @@ find_group(const char *name, gid_t *group)
 }
 
 enum cascade_status
+segment_root_describe(const struct file_system *files, int parent,
+                      const char *folder, char name[256], bool *rebind_allowed)
+{
+    struct segment_root root = {.files = files};
+    struct namespace_record record;
+    enum cascade_status status;
+
+    (void)snprintf(root.path, sizeof(root.path), "%s", folder);
+    status = read_record(&root, parent, folder, DESCRIPTOR_FILE, &record,
+                         sizeof(record));
+    if (status == CASCADE_INVALID) {
+        return error_set(CASCADE_NOT_FOUND, "%s is no folder", folder);
+    }
+    if (status == CASCADE_OK) {
+        status = check_record(&record, sizeof(record), namespace_magic,
+                              record.version, record.checksum, folder);
+    }
+    if (status == CASCADE_OK && record.name_bytes >= sizeof(record.name)) {
+        status = error_set(CASCADE_IO, "the description of %s is damaged",
+                           folder);
+    }
+    if (status == CASCADE_OK) {
+        memcpy(name, record.name, record.name_bytes);
+        name[record.name_bytes] = '\0';
+        *rebind_allowed = record.rebind_allowed != 0;
+    }
+    return status;
+}
+
+enum cascade_status
 segment_root_open(const struct segment_root_options *options,
                   struct segment_root *root)
 {

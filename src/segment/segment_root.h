@@ -60,6 +60,13 @@ struct segment_root {
     char path[SEGMENT_ROOT_PATH_BYTES]; // root/<namespace>, for messages
 };
 
+// Reads what namespace a folder inside the root (open as `parent`) is of.
+// NOT_FOUND: of none. VERSION, IO: it is damaged.
+enum cascade_status
+segment_root_describe(const struct file_system *files, int parent,
+                      const char *folder, char name[256],
+                      bool *rebind_allowed) MUST_USE;
+
 // A file that a new folder is born with.
 struct segment_root_file {
     const char *name;
