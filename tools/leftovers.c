@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Looking through a root and taking things out of it; see the header. Leases
-// are judged as a store judges them (segment_lease_watch.h); what it takes to
-// be sure is remembered in the namespace between two runs, once something is
-// removed there. No lock.
+// Looking through a root; see the header. Leases are judged as a store judges
+// them (segment_lease_watch.h). Nothing is changed here. No lock.
 
 #include "tools/leftovers.h"
 
@@ -27,28 +25,10 @@
 #include "segment/segment_lease_watch.h"
 #include "segment/segment_read.h"
 #include "segment/segment_root.h"
+#include "tools/leftovers_inner.h"
 
 #define LEASE_NS (30 * NS_PER_S)
 #define DIGITS 8
-
-// Folders in folders: a namespace that stands aside, and its writers.
-#define DEPTH 3
-
-struct leftovers {
-    const struct file_system *files;
-    const struct allocator *allocator;
-    const struct clock_source *clock;
-    char path[SEGMENT_ROOT_PATH_BYTES];
-    int root_folder;
-    struct segment_io *io;
-    struct segment_reader *reader;
-    struct segment_root root; // of the namespace being shown
-    bool has_root;
-    bool rebind_allowed;
-    struct segment_lease_watch watch;
-    struct segment_lease_holder self;
-    uint64_t foreign;
-};
 
 struct sum {
     uint64_t bytes;
@@ -77,8 +57,8 @@ is_ours(const char *name)
 }
 
 // And of those in a namespace's folder, and in half-made ones.
-static bool
-is_known(const char *name)
+bool
+leftovers_is_known(const char *name)
 {
     return is_ours(name) || segment_lease_is_writer(name) ||
            begins(name, SEGMENT_ROOT_OWNER) ||
@@ -125,7 +105,7 @@ add_path(const struct leftovers *left, int parent, const char *name,
     if (file_list(files, left->allocator, folder, name, &names, &count) ==
         CASCADE_OK) {
         for (size_t i = 0; i < count; i++) {
-            sum->foreign += is_known(names[i]) ? 0 : 1;
+            sum->foreign += leftovers_is_known(names[i]) ? 0 : 1;
             if (files->stat_at(files->self, folder, names[i], &found) == 0) {
                 add_stat(sum, &found);
             }
@@ -144,9 +124,9 @@ age_of(const struct leftovers *left, const struct sum *sum)
 }
 
 // What became of the writer of a directory, or of who adopted it.
-static enum leftover_state
-state_of(struct leftovers *left, const char *writer,
-         struct segment_lease_sight *sight, uint64_t *silent_for_ns)
+enum leftover_state
+leftovers_state(struct leftovers *left, const char *writer,
+                struct segment_lease_sight *sight, uint64_t *silent_for_ns)
 {
     enum segment_lease_verdict verdict;
     uint64_t left_ns = 0;
@@ -248,10 +228,10 @@ reason(enum leftover_state state)
 }
 
 // What is in the namespace; `visit` may be NULL. `whole` sums it up.
-static enum cascade_status
-look_through(struct leftovers *left, const char *folder,
-             const char *namespace_name, leftover_visit *visit, void *context,
-             struct leftover *whole)
+enum cascade_status
+leftovers_look(struct leftovers *left, const char *folder,
+               const char *namespace_name, leftover_visit *visit, void *context,
+               struct leftover *whole)
 {
     char **names;
     size_t count;
@@ -279,11 +259,11 @@ look_through(struct leftovers *left, const char *folder,
         whole->bytes += sum.bytes;
         whole->files += sum.files;
         whole->age_ns = units_min(whole->age_ns, thing.age_ns);
-        left->foreign += sum.foreign + (is_known(names[i]) ? 0 : 1);
+        left->foreign += sum.foreign + (leftovers_is_known(names[i]) ? 0 : 1);
         if (segment_lease_is_writer(names[i])) {
             thing.kind = LEFTOVER_WRITER;
-            thing.state = state_of(left, names[i], &sight,
-                                   &thing.silent_for_ns);
+            thing.state = leftovers_state(left, names[i], &sight,
+                                          &thing.silent_for_ns);
             if (thing.state != LEFTOVER_ENDED) {
                 whole->state = whole->state == LEFTOVER_LIVE ? LEFTOVER_LIVE
                                                              : thing.state;
@@ -377,7 +357,7 @@ show_namespace(struct leftovers *left, const char *folder, const char *name,
     if (status != CASCADE_OK) {
         return status;
     }
-    status = look_through(left, folder, name, NULL, NULL, &whole);
+    status = leftovers_look(left, folder, name, NULL, NULL, &whole);
     if (status == CASCADE_OK) {
         whole.why = reason(whole.state);
         if (whole.why[0] == '\0' && left->foreign > foreign) {
@@ -386,8 +366,8 @@ show_namespace(struct leftovers *left, const char *folder, const char *name,
         whole.removable = whole.why[0] == '\0';
         left->foreign = foreign; // the second look counts
         visit(context, &whole);
-        status = look_through(left, folder, name, visit, context,
-                              &(struct leftover){0});
+        status = leftovers_look(left, folder, name, visit, context,
+                                &(struct leftover){0});
         // Somebody may have removed it just now.
         status = status == CASCADE_NOT_FOUND ? CASCADE_OK : status;
     }
@@ -446,238 +426,6 @@ uint64_t
 leftovers_foreign(const struct leftovers *left)
 {
     return left->foreign;
-}
-
-// ---------------------------------------------------------------------------
-// Removing
-
-static enum cascade_status
-came_back(const char *name)
-{
-    return error_set(CASCADE_LOCKED, "somebody came back to %s; it stays",
-                     name);
-}
-
-// Removes a file, or a folder with what is ours in it; one with other things
-// stays.
-static enum cascade_status
-remove_path(const struct leftovers *left, int parent, const char *name,
-            unsigned depth)
-{
-    const struct file_system *files = left->files;
-    char **names;
-    size_t count;
-    int result = files->unlink_at(files->self, parent, name, 0);
-    int folder;
-
-    if (result == 0 || result == -ENOENT) {
-        return CASCADE_OK;
-    }
-    folder = files->open_at(files->self, parent, name,
-                            O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-    if (folder >= 0) {
-        if (file_list(files, left->allocator, folder, name, &names, &count) ==
-            CASCADE_OK) {
-            for (size_t i = 0; i < count && depth > 0; i++) {
-                if (is_known(names[i])) {
-                    (void)remove_path(left, folder, names[i], depth - 1);
-                }
-            }
-            file_names_free(left->allocator, names, count);
-        }
-        (void)files->close(files->self, folder);
-    }
-    result = files->unlink_at(files->self, parent, name, AT_REMOVEDIR);
-    if (result != 0 && result != -ENOENT) {
-        return error_set_errno(-result, "cannot remove %s", name);
-    }
-    return CASCADE_OK;
-}
-
-// Takes the directory of an ended writer for `adopter`, whoever that is.
-static enum cascade_status
-take(struct leftovers *left, const char *writer, const char *adopter)
-{
-    struct segment_lease_sight sight;
-    uint64_t silent_ns = 0;
-
-    if (state_of(left, writer, &sight, &silent_ns) != LEFTOVER_ENDED) {
-        return came_back(writer);
-    }
-    if (sight.state == SEGMENT_LEASE_MISSING ||
-        sight.state == SEGMENT_LEASE_NONE) {
-        return CASCADE_OK;
-    }
-    if (sight.state == SEGMENT_LEASE_ADOPTED) {
-        struct segment_lease_sight other;
-
-        // Its death is made final first, as an adopter does it.
-        segment_lease_look(&left->root, left->allocator, sight.adopter, &other);
-        if (other.state == SEGMENT_LEASE_NUMBERED &&
-            segment_lease_take(&left->root, sight.adopter, &other, adopter) !=
-                CASCADE_OK) {
-            return came_back(writer);
-        }
-    }
-    return segment_lease_take(&left->root, writer, &sight, adopter);
-}
-
-// A taken directory. It vanishes under its name in one step, so that nobody
-// meets it without a lease.
-static enum cascade_status
-remove_directory(const struct leftovers *left, const char *writer)
-{
-    const struct file_system *files = left->files;
-    char aside[SEGMENT_LEASE_WRITER_BYTES + 48];
-    int result;
-
-    (void)snprintf(aside, sizeof(aside), SEGMENT_ROOT_TEMPORARY "%016llx-%s",
-                   (unsigned long long)left->root.tag, writer);
-    result = files->rename_at(files->self, left->root.directory, writer,
-                              left->root.directory, aside);
-    if (result == -ENOENT) {
-        return CASCADE_OK;
-    }
-    if (result != 0) {
-        return error_set_errno(-result, "cannot move %s", writer);
-    }
-    return remove_path(left, left->root.directory, aside, DEPTH);
-}
-
-// A file without a record: marked as gone first, as reclaim does, so that the
-// gap in the numbers is explained.
-static enum cascade_status
-remove_empty(const struct leftovers *left, const char *path)
-{
-    const struct file_system *files = left->files;
-    char marker[SEGMENT_LEASE_WRITER_BYTES + 64];
-    int file;
-
-    (void)snprintf(marker, sizeof(marker), "%.*s.gone",
-                   (int)(strrchr(path, '.') - path), path);
-    file = files->open_at(files->self, left->root.directory, marker,
-                          O_WRONLY | O_CREAT, left->root.file_mode);
-    if (file < 0) {
-        return error_set_errno(-file, "cannot mark %s as gone", path);
-    }
-    (void)files->sync(files->self, file);
-    (void)files->close(files->self, file);
-    return remove_path(left, left->root.directory, path, 0);
-}
-
-// Runs with a lease of this process' own, under which the writer is taken.
-static enum cascade_status
-remove_of_writer(struct leftovers *left, const struct leftover *leftover)
-{
-    struct segment_lease lease;
-    char writer[SEGMENT_LEASE_WRITER_BYTES];
-    enum cascade_status status = segment_lease_create(&left->root, left->clock,
-                                                      &left->self, &lease);
-
-    if (status != CASCADE_OK) {
-        return status;
-    }
-    (void)snprintf(writer, sizeof(writer), "%.*s",
-                   (int)strcspn(leftover->name, "/"), leftover->name);
-    status = take(left, writer, lease.writer);
-    if (status == CASCADE_OK) {
-        status = leftover->kind == LEFTOVER_EMPTY
-                     ? remove_empty(left, leftover->name)
-                     : remove_directory(left, writer);
-    }
-    segment_lease_discard(&left->root, left->allocator, lease.writer);
-    segment_lease_close(&lease);
-    segment_lease_watch_save(&left->watch);
-    return status;
-}
-
-// Everybody in a namespace that stands aside must have ended, and stay so.
-static enum cascade_status
-take_all(struct leftovers *left, const struct leftover *leftover)
-{
-    struct leftover whole = {.age_ns = UINT64_MAX};
-    uint64_t foreign = left->foreign;
-    char nobody[SEGMENT_LEASE_WRITER_BYTES];
-    char **names;
-    size_t count;
-    enum cascade_status status = look_through(
-        left, leftover->folder, leftover->namespace_name, NULL, NULL, &whole);
-
-    if (status == CASCADE_OK &&
-        (whole.state != LEFTOVER_ENDED || left->foreign > foreign)) {
-        status = came_back(leftover->folder);
-    }
-    left->foreign = foreign;
-    if (status == CASCADE_OK) {
-        status = file_list(left->files, left->allocator, left->root.directory,
-                           leftover->folder, &names, &count);
-    }
-    if (status != CASCADE_OK) {
-        return status;
-    }
-    // A writer that never was: who is taken for it has ended for good.
-    (void)snprintf(nobody, sizeof(nobody), "w%016llx-%016llx", 0ULL,
-                   (unsigned long long)left->root.tag);
-    for (size_t i = 0; i < count && status == CASCADE_OK; i++) {
-        if (segment_lease_is_writer(names[i])) {
-            status = take(left, names[i], nobody);
-        }
-    }
-    file_names_free(left->allocator, names, count);
-    return status;
-}
-
-// The folder moves out of the way first. Who had it open finds everything as
-// before; if there is anybody, it moves back. Once removal has begun it does
-// not come back, for a part of it could show old bindings.
-static enum cascade_status
-remove_namespace(struct leftovers *left, const struct leftover *leftover)
-{
-    const struct file_system *files = left->files;
-    char aside[64];
-    enum cascade_status status;
-    int result;
-
-    (void)snprintf(aside, sizeof(aside), SEGMENT_ROOT_TEMPORARY "%016llx-gc",
-                   (unsigned long long)left->root.tag);
-    result = files->rename_at(files->self, left->root_folder, leftover->folder,
-                              left->root_folder, aside);
-    if (result != 0) {
-        return error_set_errno(-result, "cannot move %s", leftover->folder);
-    }
-    status = take_all(left, leftover);
-    if (status != CASCADE_OK) {
-        (void)files->rename_at(files->self, left->root_folder, aside,
-                               left->root_folder, leftover->folder);
-        return status;
-    }
-    return remove_path(left, left->root_folder, aside, DEPTH);
-}
-
-enum cascade_status
-leftovers_remove(struct leftovers *left, const struct leftover *leftover)
-{
-    if (!leftover->removable) {
-        return error_set(CASCADE_LOCKED, "%s%s%s stays: %s", leftover->folder,
-                         leftover->name[0] != '\0' ? "/" : "", leftover->name,
-                         leftover->why);
-    }
-    switch (leftover->kind) {
-    case LEFTOVER_NAMESPACE:
-        return remove_namespace(left, leftover);
-    case LEFTOVER_WRITER:
-    case LEFTOVER_EMPTY:
-        return remove_of_writer(left, leftover);
-    case LEFTOVER_LITTER:
-        return remove_path(left,
-                           leftover->folder[0] != '\0' ? left->root.directory
-                                                       : left->root_folder,
-                           leftover->name, DEPTH);
-    case LEFTOVER_KINDS:
-        break;
-    }
-    check(false);
-    return CASCADE_INVALID;
 }
 
 // ---------------------------------------------------------------------------
