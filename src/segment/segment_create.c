@@ -41,6 +41,19 @@ write_header(struct segment_io *io, const struct allocator *allocator,
     return segment_io_status(&request);
 }
 
+// Records come only behind a durable header: so a file that a crash left without
+// one is no longer than that, and nothing that was flushed lies in it.
+static enum cascade_status
+sync_header(const struct segment_io *io, const struct segment_io_file *file)
+{
+    const struct file_system *files = segment_io_files(io);
+    int result = files->sync_data(files->self, file->file);
+
+    return result < 0
+               ? error_set_errno(-result, "cannot sync %s", file->path)
+               : CASCADE_OK;
+}
+
 enum cascade_status
 segment_create(struct segment_io *io, const struct allocator *allocator,
                int directory, const char *name, const char *path, mode_t mode,
@@ -71,6 +84,9 @@ segment_create(struct segment_io *io, const struct allocator *allocator,
     }
     made.alignment_bytes = opened.alignment_bytes;
     status = write_header(io, allocator, &opened, &made);
+    if (status == CASCADE_OK) {
+        status = sync_header(io, &opened);
+    }
     if (status != CASCADE_OK) {
         segment_io_close(io, &opened);
         (void)files->unlink_at(files->self, directory, name, 0);

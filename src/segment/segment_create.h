@@ -14,8 +14,8 @@
 #include "segment/segment_format.h"
 #include "segment/segment_io.h"
 
-// Creates `name` and writes its header, one alignment unit long, without a
-// sync. `facts` gets alignment (at least the given one) and, if it has none, a
+// Creates `name` and writes its header, one alignment unit long, and makes that
+// durable, not the name. `facts` gets alignment (at least the given one) and, if it has none, a
 // uuid. `path` outlives the file. On failure nothing is left open, and the file
 // is unlinked as far as that works. EXISTS, NO_SPACE, IO, NO_MEMORY,
 // PERMISSION, INVALID (an alignment that no file can have).
