@@ -113,6 +113,17 @@ read_index(struct tier_segment *cold, struct tier_segment_reader *reader,
     return status;
 }
 
+// True if the walk found what the trailer counts.
+static bool
+is_all(const struct segment_file *file,
+       const struct segment_walk_result *result)
+{
+    return result->entries == file->entry_count &&
+           result->bad_payloads == 0 &&
+           block_version_compare(result->lowest, file->lowest) == 0 &&
+           block_version_compare(result->highest, file->highest) == 0;
+}
+
 static enum cascade_status
 walk(struct tier_segment_reader *reader, const struct segment_file *file,
      struct segment_index *index, struct found *found)
@@ -120,17 +131,19 @@ walk(struct tier_segment_reader *reader, const struct segment_file *file,
     struct collect collect = {.index = index};
     struct segment_walk_options options = {.verify = true};
     struct segment_walk_result result = {0};
-    enum cascade_status status = segment_walk(reader->reader, file, &options, 0,
-                                              collect_entry, &collect, &result);
+    enum cascade_status status = segment_walk(
+        reader->reader, file, &options, file->data_bytes, collect_entry,
+        &collect, &result);
 
     if (collect.no_memory || status == CASCADE_NO_MEMORY) {
         return error_set(CASCADE_NO_MEMORY, "no memory to read %s", file->path);
     }
     found->state = TIER_SEGMENT_TAIL;
     found->records = result.records;
-    // A file that was sealed once said more than what is left of it.
+    // A crash may leave the trailer without its index; the trailer says what a
+    // walk has to find. Less means that the file said more once.
     found->incomplete = status != CASCADE_OK ||
-                        (file->sealed && result.bad_headers > 0);
+                        (file->sealed && !is_all(file, &result));
     found->corrupt = status == CASCADE_OK && found->incomplete;
     return CASCADE_OK;
 }
