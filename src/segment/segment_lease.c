@@ -365,8 +365,11 @@ segment_lease_discard(const struct segment_root *root,
 
     (void)snprintf(name, sizeof(name), SEGMENT_ROOT_TEMPORARY "%016llx-%s",
                    (unsigned long long)root->tag, writer);
+    // The new name is durable before the lease goes: else a crash could leave
+    // the writer's folder without one, which is taken for held for an hour.
     if (files->rename_at(files->self, root->directory, writer, root->directory,
-                         name) < 0) {
+                         name) < 0 ||
+        files->sync(files->self, root->directory) < 0) {
         return;
     }
     folder = files->open_at(files->self, root->directory, name,
