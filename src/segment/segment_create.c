@@ -49,9 +49,8 @@ sync_header(const struct segment_io *io, const struct segment_io_file *file)
     const struct file_system *files = segment_io_files(io);
     int result = files->sync_data(files->self, file->file);
 
-    return result < 0
-               ? error_set_errno(-result, "cannot sync %s", file->path)
-               : CASCADE_OK;
+    return result < 0 ? error_set_errno(-result, "cannot sync %s", file->path)
+                      : CASCADE_OK;
 }
 
 enum cascade_status

@@ -118,8 +118,7 @@ static bool
 is_all(const struct segment_file *file,
        const struct segment_walk_result *result)
 {
-    return result->entries == file->entry_count &&
-           result->bad_payloads == 0 &&
+    return result->entries == file->entry_count && result->bad_payloads == 0 &&
            block_version_compare(result->lowest, file->lowest) == 0 &&
            block_version_compare(result->highest, file->highest) == 0;
 }
@@ -131,9 +130,9 @@ walk(struct tier_segment_reader *reader, const struct segment_file *file,
     struct collect collect = {.index = index};
     struct segment_walk_options options = {.verify = true};
     struct segment_walk_result result = {0};
-    enum cascade_status status = segment_walk(
-        reader->reader, file, &options, file->data_bytes, collect_entry,
-        &collect, &result);
+    enum cascade_status status = segment_walk(reader->reader, file, &options,
+                                              file->data_bytes, collect_entry,
+                                              &collect, &result);
 
     if (collect.no_memory || status == CASCADE_NO_MEMORY) {
         return error_set(CASCADE_NO_MEMORY, "no memory to read %s", file->path);

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Power cuts under whole stores.
+//
+//   crash_store [cuts [first seed]]
+//   crash_store repeat <seed>
+//
+// A failure names its seed.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <cmocka.h>
+
+#include "crash/crash_store.h"
+#include "support/file_sectors.h"
+
+#define LIVES 6
+
+static uint64_t cuts_wanted = 300;
+static uint64_t first_seed = 1;
+
+static void
+test_cuts(void **state)
+{
+    struct crash_store_options options = {.lives = LIVES};
+    struct crash_store_counts counts = {0};
+    clock_t begin = clock();
+    char wrong[700];
+
+    (void)state;
+    options.seed = first_seed;
+    while (counts.cuts < cuts_wanted) {
+        if (!crash_store_run(&options, &counts, wrong, sizeof(wrong))) {
+            fail_msg("%s\nrepeat with: crash_store repeat %llu", wrong,
+                     (unsigned long long)options.seed);
+        }
+        options.seed++;
+    }
+    print_message(
+        "seeds %llu to %llu: %llu cuts (%.0f per second of processor), %llu "
+        "changes, %llu puts, %llu flushes, %llu states checked, %llu of them "
+        "not flushed\n",
+        (unsigned long long)first_seed, (unsigned long long)options.seed - 1,
+        (unsigned long long)counts.cuts,
+        (double)counts.cuts / ((double)(clock() - begin) / CLOCKS_PER_SEC),
+        (unsigned long long)counts.changes, (unsigned long long)counts.puts,
+        (unsigned long long)counts.flushes, (unsigned long long)counts.checked,
+        (unsigned long long)counts.survived);
+}
+
+// Each lie must be found out, or the test proves nothing.
+static void
+expect_caught(uint32_t lies, const char *what)
+{
+    struct crash_store_options options = {.lives = LIVES, .lies = lies};
+    struct crash_store_counts counts = {0};
+    char wrong[700] = "";
+
+    for (options.seed = 1; options.seed <= 100; options.seed++) {
+        if (!crash_store_run(&options, &counts, wrong, sizeof(wrong))) {
+            print_message("%s: caught after %llu cuts: %s\n", what,
+                          (unsigned long long)counts.cuts, wrong);
+            return;
+        }
+    }
+    fail_msg("%s was not noticed in %llu cuts", what,
+             (unsigned long long)counts.cuts);
+}
+
+static void
+test_lost_syncs_are_noticed(void **state)
+{
+    (void)state;
+    expect_caught(FILE_SECTORS_NO_DATA_SYNC, "no sync of files");
+    expect_caught(FILE_SECTORS_NO_FOLDER_SYNC, "no sync of folders");
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cuts),
+        cmocka_unit_test(test_lost_syncs_are_noticed),
+    };
+    const struct CMUnitTest only[] = {cmocka_unit_test(test_cuts)};
+
+    if (argc == 3 && strcmp(argv[1], "repeat") == 0) {
+        first_seed = strtoull(argv[2], NULL, 10);
+        cuts_wanted = 1;
+        return cmocka_run_group_tests(only, NULL, NULL);
+    }
+    if (argc > 1) {
+        cuts_wanted = strtoull(argv[1], NULL, 10);
+    }
+    if (argc > 2) {
+        first_seed = strtoull(argv[2], NULL, 10);
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
