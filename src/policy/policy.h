@@ -50,7 +50,7 @@ struct policy_parameters {
 // Where a search for victims has come to. All zero begins one.
 struct policy_cursor {
     uint64_t position[2];
-    uint32_t entry;
+    uint32_t entry[2];
     uint32_t count; // entries yielded so far
 };
 
