@@ -100,6 +100,17 @@ struct policy_table {
 // Least recently used, children before parents.
 extern const struct policy_table policy_lru;
 
+// Others that are widely known; each file says whose they are.
+extern const struct policy_table policy_fifo;
+extern const struct policy_table policy_lfu;
+extern const struct policy_table policy_lfu_da;
+extern const struct policy_table policy_arc;
+extern const struct policy_table policy_s3fifo;
+extern const struct policy_table policy_s3fifo_50; // small queue of one half
+extern const struct policy_table policy_sieve;
+extern const struct policy_table policy_slru;
+extern const struct policy_table policy_wtinylfu;
+
 // The policy of that name; NULL if there is none.
 const struct policy_table *
 policy_find(const char *name);

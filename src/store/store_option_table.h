@@ -40,8 +40,8 @@ OPTION(DEDUP, "dedup", WORD, "word", "content",
        "content|key|off",
        "When two puts share a copy: equal content, equal key, or never")
 OPTION(EVICTION_POLICY, "eviction_policy", WORD, "word", "lru",
-       "lru",
-       "Which block leaves a full tier first")
+       "lru|fifo|lfu|lfu-da|arc|s3fifo|s3fifo-50|sieve|slru|wtinylfu",
+       "Which block leaves a full tier first; docs/guide/08-policies.md compares them")
 OPTION(SEMANTIC_EVICTION, "semantic_eviction", FLAG, "flag", "true",
        "true|false",
        "Honour protected prefixes when blocks have to leave memory")
