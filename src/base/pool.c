@@ -5,6 +5,10 @@
 // A loop lives on the stack of its caller and is in the list while a worker
 // may join it. Indexes are taken with an atomic counter, outside the lock.
 //
+// The pool helps as long as no more threads are in loops than it was made for:
+// its own and one caller. Where more callers come, each has its own processor
+// to itself, and a helper would only take one from another: it leaves.
+//
 // Invariants, all under `lock`: a worker holds a pointer to a loop only while
 // the loop counts it in `helpers`; the caller takes its loop out of the list
 // and returns only when `helpers` is 0. A caller waits only for calls of its
@@ -53,6 +57,7 @@ struct pool {
     size_t job_count;
     size_t job_first;
     size_t idle;
+    _Atomic size_t busy; // threads in loops; changed under the lock
     bool stopping;
     size_t thread_count;
     pthread_t threads[];
@@ -65,10 +70,39 @@ loop_has_work(struct loop *loop)
            loop->count;
 }
 
+// Loops that this thread is in, of any pool.
+static _Thread_local unsigned depth;
+
+// With the lock held.
 static void
-run_loop(struct loop *loop)
+enter_loop(struct pool *pool)
 {
-    for (;;) {
+    if (depth++ == 0) {
+        atomic_fetch_add_explicit(&pool->busy, 1, memory_order_relaxed);
+    }
+}
+
+// With the lock held.
+static void
+leave_loop(struct pool *pool)
+{
+    if (--depth == 0) {
+        atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_relaxed);
+    }
+}
+
+// Whether as many threads as the pool was made for are in loops, or `more`.
+static bool
+is_full(struct pool *pool, size_t more)
+{
+    return atomic_load_explicit(&pool->busy, memory_order_relaxed) >
+           pool->thread_count + more;
+}
+
+static void
+run_loop(struct pool *pool, struct loop *loop, bool helping)
+{
+    while (!helping || !is_full(pool, 1)) {
         size_t index = atomic_fetch_add_explicit(&loop->next, 1,
                                                  memory_order_relaxed);
         if (index >= loop->count) {
@@ -125,9 +159,11 @@ static void
 help_loop(struct pool *pool, struct loop *loop)
 {
     loop->helpers++;
+    enter_loop(pool);
     pthread_mutex_unlock(&pool->lock);
-    run_loop(loop);
+    run_loop(pool, loop, true);
     pthread_mutex_lock(&pool->lock);
+    leave_loop(pool);
     loop->helpers--;
     if (loop->helpers == 0) {
         // Under the lock: without it the loop could be gone already.
@@ -154,7 +190,7 @@ worker_main(void *context)
     bool job_turn = false;
     pthread_mutex_lock(&pool->lock);
     for (;;) {
-        struct loop *loop = find_loop(pool);
+        struct loop *loop = is_full(pool, 0) ? NULL : find_loop(pool);
         if (pool->job_count > 0 && (loop == NULL || job_turn)) {
             job_turn = false;
             run_job(pool);
@@ -194,6 +230,16 @@ start_threads(struct pool *pool, const char *name, size_t wanted)
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return failure;
+}
+
+// Wakes up to `wanted` threads, if they may help. With the lock held.
+static void
+wake(struct pool *pool, size_t wanted)
+{
+    size_t count = wanted < pool->idle ? wanted : pool->idle;
+    for (size_t i = 0; i < count && !is_full(pool, 0); i++) {
+        pthread_cond_signal(&pool->work);
+    }
 }
 
 enum cascade_status
@@ -290,16 +336,18 @@ pool_parallel_for(struct pool *pool, pool_task *task, void *context,
     pthread_cond_init(&loop.helped, NULL);
     pthread_mutex_lock(&pool->lock);
     link_loop(pool, &loop);
-    size_t wanted = count - 1 < pool->idle ? count - 1 : pool->idle;
-    for (size_t i = 0; i < wanted; i++) {
-        pthread_cond_signal(&pool->work);
-    }
+    enter_loop(pool);
+    wake(pool, count - 1);
     pthread_mutex_unlock(&pool->lock);
-    run_loop(&loop);
+    run_loop(pool, &loop, false);
     pthread_mutex_lock(&pool->lock);
     unlink_loop(pool, &loop);
+    leave_loop(pool);
     while (loop.helpers > 0) {
         pthread_cond_wait(&loop.helped, &pool->lock);
+    }
+    if (find_loop(pool) != NULL) {
+        wake(pool, 1);
     }
     pthread_mutex_unlock(&pool->lock);
     pthread_cond_destroy(&loop.helped);

@@ -6,7 +6,9 @@
 //
 // A loop never waits for a thread to become free: its caller does whatever no
 // worker does, so loops may be nested and may come from many threads at once.
-// Workers turn from loops to jobs and back, so neither starves the other.
+// Workers turn from loops to jobs and back, so neither starves the other. They
+// help while at most one thread more than the pool has is in loops: beyond that
+// callers alone keep the processors busy that the pool was made for.
 //
 // A NULL pool is valid for pool_parallel_for and pool_thread_count: it means
 // that the caller does everything.

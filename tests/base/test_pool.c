@@ -189,6 +189,81 @@ test_loop_runs_while_all_workers_are_busy(void **state)
     sem_destroy(&gate.open);
 }
 
+// Two callers and the one thread of the pool.
+struct crowd {
+    struct pool *pool;
+    pthread_t caller;
+    pthread_t second;
+    sem_t helped;   // the thread of the pool runs an index of the first caller
+    sem_t crowded;  // the second caller is in its loop
+    sem_t finished; // the first caller has had its last index
+    bool second_came;
+    _Atomic size_t helper_count;
+};
+
+static void
+wait_for(sem_t *semaphore)
+{
+    while (sem_wait(semaphore) != 0) {
+    }
+}
+
+static void
+work_of_second(void *context, size_t index)
+{
+    struct crowd *crowd = context;
+    if (index == 0) {
+        sem_post(&crowd->crowded);
+        wait_for(&crowd->finished);
+    }
+}
+
+static void *
+second_caller(void *context)
+{
+    struct crowd *crowd = context;
+    pool_parallel_for(crowd->pool, work_of_second, crowd, 2);
+    return NULL;
+}
+
+static void
+work_of_first(void *context, size_t index)
+{
+    struct crowd *crowd = context;
+    if (!pthread_equal(pthread_self(), crowd->caller)) {
+        if (atomic_fetch_add(&crowd->helper_count, 1) == 0) {
+            sem_post(&crowd->helped);
+            wait_for(&crowd->crowded);
+        }
+    } else if (!crowd->second_came) {
+        crowd->second_came = true;
+        wait_for(&crowd->helped);
+        if (pthread_create(&crowd->second, NULL, second_caller, crowd) != 0) {
+            abort();
+        }
+    }
+    if (index == INDEXES_MAX - 1) {
+        sem_post(&crowd->finished);
+    }
+}
+
+static void
+test_helper_leaves_when_callers_come(void **state)
+{
+    struct crowd crowd = {.pool = make_pool(1, 0), .caller = pthread_self()};
+    (void)state;
+    sem_init(&crowd.helped, 0, 0);
+    sem_init(&crowd.crowded, 0, 0);
+    sem_init(&crowd.finished, 0, 0);
+    pool_parallel_for(crowd.pool, work_of_first, &crowd, INDEXES_MAX);
+    pthread_join(crowd.second, NULL);
+    assert_int_equal(crowd.helper_count, 1);
+    pool_destroy(crowd.pool);
+    sem_destroy(&crowd.helped);
+    sem_destroy(&crowd.crowded);
+    sem_destroy(&crowd.finished);
+}
+
 struct order {
     size_t next;
     bool right;
@@ -345,6 +420,7 @@ main(void)
         cmocka_unit_test(test_nested_loops),
         cmocka_unit_test(test_loops_and_jobs_from_many_threads),
         cmocka_unit_test(test_loop_runs_while_all_workers_are_busy),
+        cmocka_unit_test(test_helper_leaves_when_callers_come),
         cmocka_unit_test(test_queue_is_bounded_ordered_and_drained),
         cmocka_unit_test(test_no_threads_takes_no_jobs),
         cmocka_unit_test(test_threads_are_named_and_take_no_signals),
