@@ -5,9 +5,10 @@
 // The block is cut into pieces of 1 MiB, the unit of checksums; these into
 // chunks, the nodes of the tree; these into groups of leaves. A thread takes a
 // piece and goes through it by groups: copies and hashes one in one reading,
-// then takes its checksum in the slot, while the caches still hold it. Pieces
-// go in windows, so that their results fit on the stack of the caller, who
-// joins them in the order of the block.
+// then takes its checksum in the slot, while the caches still hold it. A large
+// block that is not hashed goes around the caches, its checksum on the way.
+// Pieces go in windows, so that their results fit on the stack of the caller,
+// who joins them in the order of the block.
 
 #include "block/block_digest.h"
 
@@ -16,6 +17,7 @@
 #include <string.h>
 
 #include "base/copy.h"
+#include "base/copy_checksum.h"
 #include "base/crc32c.h"
 #include "base/error.h"
 
@@ -68,18 +70,13 @@ has_nodes(const struct work *work)
 
 // Moves a cursor on by `bytes`, copying them to `target` if it is not NULL.
 static void
-advance(struct cursor *cursor, uint8_t *target, size_t bytes, bool streaming)
+advance(struct cursor *cursor, uint8_t *target, size_t bytes)
 {
     while (bytes > 0) {
         size_t part = smaller(cursor->span->bytes - cursor->offset, bytes);
         if (part > 0 && target != NULL) {
             const uint8_t *from = cursor->span->data;
-            from += cursor->offset;
-            if (streaming) {
-                copy_bytes_streaming(target, from, part);
-            } else {
-                memcpy(target, from, part);
-            }
+            memcpy(target, from + cursor->offset, part);
             target += part;
         }
         cursor->offset += part;
@@ -88,6 +85,32 @@ advance(struct cursor *cursor, uint8_t *target, size_t bytes, bool streaming)
             cursor->span++;
             cursor->offset = 0;
         }
+    }
+}
+
+// The same around the caches, for bytes that nobody reads again soon. Continues
+// the checksum if one is wanted.
+static void
+stream(struct cursor *cursor, uint8_t *target, size_t bytes, bool checked,
+       uint32_t *checksum)
+{
+    while (bytes > 0) {
+        size_t part = smaller(cursor->span->bytes - cursor->offset, bytes);
+        if (part == 0) {
+            cursor->span++;
+            cursor->offset = 0;
+            continue;
+        }
+        const uint8_t *from = cursor->span->data;
+        if (checked) {
+            *checksum = copy_checksum(target, from + cursor->offset, part,
+                                      *checksum);
+        } else {
+            copy_bytes_streaming(target, from + cursor->offset, part);
+        }
+        cursor->offset += part;
+        target += part;
+        bytes -= part;
     }
 }
 
@@ -106,7 +129,7 @@ copy_and_hash(struct cursor *from, uint8_t *slot, size_t bytes,
             leaves[count] += from->offset;
             from->offset += leaf_bytes;
         } else {
-            advance(from, slot + at, leaf_bytes, false);
+            advance(from, slot + at, leaf_bytes);
             leaves[count] = slot + at;
         }
         count++;
@@ -119,18 +142,22 @@ static void
 digest_group(struct work *work, struct piece *piece, size_t offset,
              size_t bytes, struct block_id_node *digests)
 {
-    // Bytes that nobody reads again soon need not go through the caches.
-    bool streaming = work->wanted == 0 &&
-                     work->bytes >= COPY_STREAMING_BYTES_MIN;
     bool hashing = (work->wanted & BLOCK_DIGEST_ID) != 0;
+    bool checked = (work->wanted & BLOCK_DIGEST_CHECKSUM) != 0;
+    if (work->slot != NULL && !hashing &&
+        work->bytes >= COPY_STREAMING_BYTES_MIN) {
+        stream(&piece->from, work->slot + offset, bytes, checked,
+               &piece->checksum);
+        return;
+    }
     if (work->slot != NULL && hashing) {
         copy_and_hash(&piece->from, work->slot + offset, bytes, digests);
     } else if (work->slot != NULL) {
-        advance(&piece->from, work->slot + offset, bytes, streaming);
+        advance(&piece->from, work->slot + offset, bytes);
     } else if (hashing) {
         block_id_hash_leaves(work->data + offset, bytes, digests);
     }
-    if ((work->wanted & BLOCK_DIGEST_CHECKSUM) != 0) {
+    if (checked) {
         piece->checksum = crc32c(piece->checksum, work->data + offset, bytes);
     }
 }
@@ -214,7 +241,7 @@ run(struct work *work, struct pool *pool,
             size_t done = i * BLOCK_DIGEST_PIECE_BYTES;
             work->window[i].from = cursor;
             advance(&cursor, NULL,
-                    smaller(BLOCK_DIGEST_PIECE_BYTES, window - done), false);
+                    smaller(BLOCK_DIGEST_PIECE_BYTES, window - done));
         }
         pool_parallel_for(pool, digest_piece, work, count);
         for (size_t i = 0; i < count; i++) {

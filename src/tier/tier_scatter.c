@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The block is cut into the pieces of its checksum. They go in windows, so that
-// what each needs fits on the caller's stack; a thread that takes a piece
-// checks and copies it chunk by chunk, while the caches hold the chunk.
+// what each needs fits on the caller's stack. Large blocks go around the
+// caches, their checksum on the way; small ones are checked while the caches
+// hold what was just copied.
 
 #include "tier/tier_scatter.h"
 
 #include <endian.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "base/copy.h"
+#include "base/copy_checksum.h"
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "base/units.h"
@@ -18,7 +21,6 @@
 // Blocks of this size and more are shared with the pool.
 #define PARALLEL_BYTES_MIN (4 * MIB)
 #define WINDOW_PIECES 64
-#define CHUNK_BYTES ((size_t)256 << 10)
 
 // A place in a list of spans.
 struct cursor {
@@ -41,32 +43,44 @@ struct reading {
     struct piece window[WINDOW_PIECES];
 };
 
-// Moves the cursor on by `bytes`, filling the spans unless `from` is NULL.
+// Where the next bytes go, and how many of them at most.
+static uint8_t *
+room_at(struct cursor *cursor, size_t *bytes)
+{
+    while (cursor->offset == cursor->span->bytes) {
+        cursor->span++;
+        cursor->offset = 0;
+    }
+    *bytes = units_min(*bytes, cursor->span->bytes - cursor->offset);
+    return (uint8_t *)cursor->span->data + cursor->offset;
+}
+
 static void
-advance(struct cursor *cursor, const uint8_t *from, size_t bytes,
-        bool streaming)
+skip(struct cursor *cursor, size_t bytes)
 {
     while (bytes > 0) {
-        size_t left = cursor->span->bytes - cursor->offset;
-        size_t part = left < bytes ? left : bytes;
+        size_t part = bytes;
 
-        if (part == 0) {
-            cursor->span++;
-            cursor->offset = 0;
-            continue;
-        }
-        if (from != NULL) {
-            uint8_t *to = (uint8_t *)cursor->span->data + cursor->offset;
-
-            if (streaming) {
-                copy_bytes_streaming(to, from, part);
-            } else {
-                copy_bytes(to, from, part);
-            }
-            from += part;
-        }
+        (void)room_at(cursor, &part);
         cursor->offset += part;
         bytes -= part;
+    }
+}
+
+// Copies to one place; continues the checksum if it is verified.
+static void
+copy_part(const struct reading *reading, uint8_t *to, const uint8_t *from,
+          size_t bytes, uint32_t *checksum)
+{
+    if (!reading->streaming) {
+        memcpy(to, from, bytes);
+        if (reading->verify) {
+            *checksum = crc32c(*checksum, from, bytes);
+        }
+    } else if (reading->verify) {
+        *checksum = copy_checksum(to, from, bytes, *checksum);
+    } else {
+        copy_bytes_streaming(to, from, bytes);
     }
 }
 
@@ -90,12 +104,11 @@ read_piece(void *context, size_t index)
 
     piece->checksum = 0;
     while (left > 0) {
-        size_t part = reading->verify ? units_min(CHUNK_BYTES, left) : left;
+        size_t part = left;
+        uint8_t *to = room_at(&cursor, &part);
 
-        if (reading->verify) {
-            piece->checksum = crc32c(piece->checksum, from, part);
-        }
-        advance(&cursor, from, part, reading->streaming);
+        copy_part(reading, to, from, part, &piece->checksum);
+        cursor.offset += part;
         from += part;
         left -= part;
     }
@@ -117,7 +130,7 @@ read_pieces(struct reading *reading, struct pool *pool,
 
         for (size_t i = 0; i < count; i++) {
             reading->window[i].to = cursor;
-            advance(&cursor, NULL, piece_bytes(reading, i), false);
+            skip(&cursor, piece_bytes(reading, i));
         }
         pool_parallel_for(pool, read_piece, reading, count);
         for (size_t i = 0; reading->verify && i < count; i++) {

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -83,6 +85,37 @@ test_around_the_threshold(void **state)
     compare(copy_bytes, COPY_STREAMING_BYTES_MIN + 77, 63, 13);
 }
 
+// Both end where memory ends: nothing is read or written past it.
+static void
+test_ends_of_memory(void **state)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t room = 2 * COPY_STREAMING_BYTES_MIN;
+    uint8_t *memory = mmap(NULL, 2 * (room + page), PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *source = memory;
+    uint8_t *target = memory + room + page;
+    (void)state;
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    assert_int_equal(mprotect(source, room, PROT_READ | PROT_WRITE), 0);
+    assert_int_equal(mprotect(target, room, PROT_READ | PROT_WRITE), 0);
+    for (size_t i = 0; i < room; i++) {
+        source[i] = (uint8_t)next_random();
+    }
+    for (size_t bytes = 1; bytes < room; bytes += 1 + bytes / 20) {
+        size_t from = room - bytes;
+        memset(target, 0, room);
+        copy_bytes(target + from, source + from, bytes);
+        assert_memory_equal(target + from, source + from, bytes);
+        assert_int_equal(target[from - 1], 0);
+        memset(target, 0, room);
+        copy_bytes_streaming(target + from, source + from, bytes);
+        assert_memory_equal(target + from, source + from, bytes);
+        assert_int_equal(target[from - 1], 0);
+    }
+    assert_int_equal(munmap(memory, 2 * (room + page)), 0);
+}
+
 static void
 test_every_kernel(void **state)
 {
@@ -107,6 +140,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes_and_alignments),
         cmocka_unit_test(test_around_the_threshold),
+        cmocka_unit_test(test_ends_of_memory),
         cmocka_unit_test(test_every_kernel),
     };
     random_state = SEED;

@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "base/copy.h"
 #include "base/crc32c.h"
 #include "block/block_digest.h"
 
@@ -152,9 +153,23 @@ test_sizes(void **state)
     size_t chunk = BLOCK_ID_CHUNK_BYTES;
     size_t piece = BLOCK_DIGEST_PIECE_BYTES;
     size_t window = 64 * piece;
-    size_t sizes[] = {0,          1,         4096,       chunk - 1, chunk,
-                      chunk + 1,  piece - 1, piece,      piece + 1, 3 * chunk,
-                      window - 1, window,    window + 1, BYTES_MAX};
+    size_t sizes[] = {0,
+                      1,
+                      4096,
+                      chunk - 1,
+                      chunk,
+                      chunk + 1,
+                      piece - 1,
+                      piece,
+                      piece + 1,
+                      3 * chunk,
+                      COPY_STREAMING_BYTES_MIN - 1,
+                      COPY_STREAMING_BYTES_MIN,
+                      COPY_STREAMING_BYTES_MIN + 1,
+                      window - 1,
+                      window,
+                      window + 1,
+                      BYTES_MAX};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         check_copy(fixture, sizes[i], 100000, BOTH, fixture->pool);
         if (sizes[i] > window) {
@@ -165,6 +180,9 @@ test_sizes(void **state)
         check_copy(fixture, sizes[i], 3 * chunk, BLOCK_DIGEST_ID,
                    fixture->pool);
         check_copy(fixture, sizes[i], 40000, BLOCK_DIGEST_CHECKSUM, NULL);
+        check_copy(fixture, sizes[i], 300000, BLOCK_DIGEST_CHECKSUM,
+                   fixture->pool);
+        check_copy(fixture, sizes[i], BYTES_MAX, BLOCK_DIGEST_CHECKSUM, NULL);
     }
 }
 
@@ -309,6 +327,7 @@ test_buffer_that_changes_meanwhile(void **state)
     assert_int_equal(pthread_create(&thread, NULL, spoil, &spoiler), 0);
     for (size_t round = 0; round < 40; round++) {
         struct block_digest digest, stored;
+        unsigned wanted = round % 3 == 0 ? BLOCK_DIGEST_CHECKSUM : BOTH;
         size_t count = cut_spans(fixture, bytes, 200000);
         size_t sweeps = atomic_load(&spoiler.sweeps);
         while (atomic_load(&spoiler.sweeps) == sweeps) {
@@ -316,10 +335,10 @@ test_buffer_that_changes_meanwhile(void **state)
         }
         assert_int_equal(
             block_digest_copy(round % 2 == 0 ? NULL : fixture->pool,
-                              fixture->spans, count, fixture->slot, bytes, BOTH,
-                              &digest),
+                              fixture->spans, count, fixture->slot, bytes,
+                              wanted, &digest),
             CASCADE_OK);
-        block_digest_of(NULL, fixture->slot, bytes, BOTH, &stored);
+        block_digest_of(NULL, fixture->slot, bytes, wanted, &stored);
         assert_memory_equal(&digest, &stored, sizeof digest);
     }
     atomic_store(&spoiler.stop, true);

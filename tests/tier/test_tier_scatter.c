@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/copy.h"
 #include "base/units.h"
 #include "block/block_digest.h"
 #include "tier/tier_scatter.h"
@@ -86,7 +87,9 @@ all_bytes_arrive(void **state)
     static const uint64_t sizes[] = {
         0,
         1,
-        256 * KIB,
+        COPY_STREAMING_BYTES_MIN - 1,
+        COPY_STREAMING_BYTES_MIN,
+        COPY_STREAMING_BYTES_MIN + 1,
         256 * KIB + 1,
         MIB - 1,
         MIB,
