@@ -24,7 +24,7 @@ define build_in
 endef
 
 .PHONY: all setup build demo check check-long lint format bench install clean
-.PHONY: help fuzz $(SANITIZERS:%=check-%)
+.PHONY: help fuzz check-aarch64 check-valgrind check-analyzer $(SANITIZERS:%=check-%)
 all: build
 
 setup:
@@ -41,6 +41,17 @@ check: build
 
 check-long: build
 	@scripts/run_tests $(BUILD) -L '^long$$'
+	@$(MAKE) --no-print-directory fuzz SECONDS=60
+	@$(MAKE) --no-print-directory check-aarch64
+
+# The C programs of the tests; scripts would run this machine's own command.
+check-aarch64:
+	@scripts/setup --aarch64
+	$(call build_in,build-aarch64,-DCASCADE_BINDINGS=OFF -DCASCADE_EXAMPLES=OFF \
+	    -DCASCADE_MPI=OFF \
+	    -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/toolchain_aarch64.cmake)
+	@scripts/run_tests build-aarch64 --no-tests=error --parallel $(JOBS) \
+	    -LE '^(long|tools|bench|docs|install|headers|python)$$'
 
 $(SANITIZERS:%=check-%): check-%: setup
 	$(call build_in,build-$*,-DCASCADE_SANITIZE=$(sanitize_$*) -DCASCADE_BINDINGS=OFF)
@@ -78,6 +89,9 @@ help:
 	@echo 'make check-long    the long tests: many seeds, many minutes'
 	@echo 'make check-asan    the tests under the address sanitizer;'
 	@echo '                   also check-ubsan, check-tsan'
+	@echo 'make check-aarch64 built for 64-bit Arm, run in qemu'
+	@echo 'make check-valgrind  the tests under memcheck'
+	@echo 'make check-analyzer  gcc -fanalyzer over the library'
 	@echo 'make fuzz SECONDS=60  each fuzz target for so long'
 	@echo 'make lint          form, floors, symbols, text, static analysis'
 	@echo '                   (LINT_FAST=1 leaves out the slow analysis)'

@@ -36,6 +36,10 @@ static const struct sha256_kernel kernels[] = {
     {"sha-ni-2", 2, 2, sha256_sha_ni_available, sha256_compress_sha_ni_2},
     {"sha-ni-1", 1, 1, sha256_sha_ni_available, sha256_compress_sha_ni_1},
 #endif
+#if SHA256_ARM
+    {"arm-2", 2, 2, sha256_arm_available, sha256_compress_arm_2},
+    {"arm-1", 1, 1, sha256_arm_available, sha256_compress_arm_1},
+#endif
     {"portable", 1, 1, always, sha256_compress_portable},
 };
 

@@ -12,6 +12,11 @@
 #else
 #define SHA256_X86 0
 #endif
+#if defined(__aarch64__)
+#define SHA256_ARM 1
+#else
+#define SHA256_ARM 0
+#endif
 
 // Completely unrolls the following loop of constant length, or forbids it.
 #if defined(__clang__)
@@ -29,6 +34,17 @@ void
 sha256_compress_portable(struct sha256_state *states,
                          const uint8_t *const *data, uint8_t *const *targets,
                          size_t blocks);
+
+#if SHA256_ARM
+bool
+sha256_arm_available(void);
+void
+sha256_compress_arm_1(struct sha256_state *states, const uint8_t *const *data,
+                      uint8_t *const *targets, size_t blocks);
+void
+sha256_compress_arm_2(struct sha256_state *states, const uint8_t *const *data,
+                      uint8_t *const *targets, size_t blocks);
+#endif
 
 #if SHA256_X86
 bool
