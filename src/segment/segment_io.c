@@ -113,7 +113,12 @@ segment_io_create(const struct segment_io_options *options,
     if (made->options.request_bytes == 0) {
         made->options.request_bytes = SEGMENT_CHUNK_BYTES;
     }
+    if (made->options.direct_bytes == 0) {
+        made->options.direct_bytes = made->options.request_bytes;
+    }
     check(made->options.depth <= DEPTH_MAX);
+    check(made->options.direct_bytes % SEGMENT_CHUNK_BYTES == 0 &&
+          made->options.direct_bytes <= REQUEST_BYTES_MAX);
     check(made->options.request_bytes % SEGMENT_CHUNK_BYTES == 0 &&
           made->options.request_bytes <= REQUEST_BYTES_MAX);
     if (options->kind == SEGMENT_IO_URING ||
@@ -160,6 +165,12 @@ uint64_t
 segment_io_request_bytes(const struct segment_io *io)
 {
     return io->options.request_bytes;
+}
+
+uint64_t
+segment_io_direct_bytes(const struct segment_io *io)
+{
+    return io->options.direct_bytes;
 }
 
 const struct file_system *
