@@ -128,6 +128,10 @@ segment_io_submit(struct segment_io *io, struct segment_io_request *request);
 struct segment_io_request *
 segment_io_wait(struct segment_io *io);
 
+// The same without waiting: NULL if none has finished yet.
+struct segment_io_request *
+segment_io_poll(struct segment_io *io);
+
 // One request alone: submit and wait. Nothing else may be in flight.
 void
 segment_io_run(struct segment_io *io, struct segment_io_request *request);

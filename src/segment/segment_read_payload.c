@@ -308,20 +308,15 @@ next_due(const struct segment_reader *reader)
     return NULL;
 }
 
-// Retires the parts whose turn it is.
 static void
-retire(struct segment_reader *reader)
+retire(struct segment_reader *reader, struct segment_reader_part *part)
 {
-    struct segment_reader_part *part;
+    struct segment_read_request *request = part->request;
 
-    while ((part = next_due(reader)) != NULL) {
-        struct segment_read_request *request = part->request;
-
-        if (request->status == CASCADE_OK) {
-            request->status = take_part(part);
-        }
-        free_part(reader, part);
+    if (request->status == CASCADE_OK) {
+        request->status = take_part(part);
     }
+    free_part(reader, part);
 }
 
 // Issues while there is room; false when all are issued.
@@ -346,18 +341,20 @@ segment_read_payloads(struct segment_reader *reader,
 
     check(reader->used == 0);
     for (;;) {
+        struct segment_reader_part *due = next_due(reader);
         struct segment_io_request *done;
-        struct segment_reader_part *part;
 
+        // Issuing comes before checking, and what has come is replaced first.
         more = more && issue_more(reader, &issue);
-        done = segment_io_wait(reader->io);
-        if (done == NULL) {
+        done = due != NULL ? segment_io_poll(reader->io)
+                           : segment_io_wait(reader->io);
+        if (done != NULL) {
+            ((struct segment_reader_part *)done->owner)->is_done = true;
+        } else if (due != NULL) {
+            retire(reader, due);
+        } else {
             break;
         }
-        part = done->owner;
-        part->is_done = true;
-        more = more && issue_more(reader, &issue);
-        retire(reader);
     }
     check(reader->used == 0 && !more);
     for (size_t i = 0; i < count; i++) {
