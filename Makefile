@@ -72,6 +72,10 @@ lint:
 format:
 	@scripts/check_format --fix
 
+MINUTES ?= 10
+soak: build
+	@CASCADE_RUNTIME_DIR= $(BUILD)/tests/soak_stores --minutes $(MINUTES)
+
 bench: build
 	@$(BUILD)/bin/cascade bench $(CASE)
 
@@ -93,6 +97,8 @@ help:
 	@echo 'make check-valgrind  the tests under memcheck'
 	@echo 'make check-analyzer  gcc -fanalyzer over the library'
 	@echo 'make fuzz SECONDS=60  each fuzz target for so long'
+	@echo 'make soak MINUTES=10  stores that are used, killed, stopped and failed'
+	@echo '                   for minutes, every byte compared; one JSON object'
 	@echo 'make lint          form, floors, symbols, text, static analysis'
 	@echo '                   (LINT_FAST=1 leaves out the slow analysis)'
 	@echo 'make format        let clang-format rewrite the C files'
