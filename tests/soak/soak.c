@@ -4,7 +4,8 @@
 // all ways there are, watches that none hangs, and reports. See soak.h.
 //
 // Usage: soak_stores [--seconds N] [--minutes N] [--seed N] [--arena NAME].
-// Prints one JSON object; exit status 1 if anything was wrong.
+// Prints one JSON object; exit status 1, and the files stay, if anything was
+// wrong. An arena in which something was wrong ends at once.
 
 #include <errno.h>
 #include <ftw.h>
@@ -116,6 +117,7 @@ struct arena {
     struct process processes[SOAK_PROCESSES];
     unsigned epoch;
     bool closing; // nobody is started any more
+    bool kept;    // its root is left for a look
 };
 
 static struct soak_random dice = {1};
@@ -300,6 +302,10 @@ tend(struct arena *arena)
             start_process(arena, i);
         }
         any = any || process->pid != 0;
+        if (process->pid != 0 && arena->closing && !process->told) {
+            process->fate = process->stopped ? process->fate : FATE_END;
+            process->due_ns = 0;
+        }
         if (process->pid != 0 && now_ns() >= process->due_ns &&
             (!process->told || process->stopped)) {
             meet_fate(arena, i);
@@ -311,12 +317,24 @@ tend(struct arena *arena)
     return any;
 }
 
+static bool
+is_right(const struct arena *arena)
+{
+    const struct soak_truth *truth = arena->soak.truth;
+
+    return atomic_load(&truth->counters[SOAK_WRONG]) == 0 &&
+           atomic_load(&truth->counters[SOAK_LOST]) == 0 &&
+           atomic_load(&truth->counters[SOAK_UNEXPECTED]) == 0 &&
+           atomic_load(&truth->counters[SOAK_HANGS]) == 0;
+}
+
 static void
 check_size(struct arena *arena)
 {
     root_bytes = 0;
     (void)nftw(arena->soak.root, add_file, 8, FTW_PHYS);
-    arena->closing = arena->closing || root_bytes > ROOT_BYTES_MAX;
+    arena->closing = arena->closing || root_bytes > ROOT_BYTES_MAX ||
+                     !is_right(arena);
 }
 
 // The last look at a root, in a process of its own.
@@ -339,7 +357,13 @@ end_epoch(struct arena *arena)
         (void)fprintf(stderr, "%s: the last look ended with %x\n",
                       arena->soak.kind->name, (unsigned)ended);
     }
-    (void)nftw(arena->soak.root, remove_file, 8, FTW_DEPTH | FTW_PHYS);
+    if (is_right(arena)) {
+        (void)nftw(arena->soak.root, remove_file, 8, FTW_DEPTH | FTW_PHYS);
+    } else {
+        (void)fprintf(stderr, "%s: look at %s\n", arena->soak.kind->name,
+                      arena->soak.root);
+        arena->kept = true;
+    }
 }
 
 static void
@@ -367,7 +391,7 @@ run(struct arena *arenas, size_t count, uint64_t end_at_ns, const char *folder)
             } else if (arenas[i].soak.root[0] != '\0') {
                 end_epoch(&arenas[i]);
                 arenas[i].soak.root[0] = '\0';
-                if (!over) {
+                if (!over && !arenas[i].kept) {
                     begin_epoch(&arenas[i], folder);
                     any = true;
                 }
@@ -384,15 +408,14 @@ static bool
 report(const struct arena *arenas, size_t count, uint64_t seed, double seconds)
 {
     uint64_t totals[SOAK_COUNTERS] = {0};
-    bool right;
+    bool right = true;
 
     for (size_t i = 0; i < count; i++) {
+        right = right && is_right(&arenas[i]);
         for (unsigned c = 0; c < SOAK_COUNTERS; c++) {
             totals[c] += atomic_load(&arenas[i].soak.truth->counters[c]);
         }
     }
-    right = totals[SOAK_WRONG] == 0 && totals[SOAK_LOST] == 0 &&
-            totals[SOAK_UNEXPECTED] == 0 && totals[SOAK_HANGS] == 0;
     (void)printf("{\"seed\":%llu,\"seconds\":%.1f", (unsigned long long)seed,
                  seconds);
     for (unsigned c = 0; c < SOAK_COUNTERS; c++) {
@@ -449,6 +472,8 @@ main(int argc, char **argv)
     run(arenas, count, begin_ns + seconds * NS_PER_S, scratch.path);
     right = report(arenas, count, seed,
                    (double)(now_ns() - begin_ns) / (double)NS_PER_S);
-    scratch_remove(&scratch);
+    if (right) {
+        scratch_remove(&scratch);
+    }
     return right ? 0 : 1;
 }
