@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Best fit over extents counted in granules. Every extent, used or free, is a
-// node of a list in address order; the free ones are in a tree by (granules,
-// offset). A node's key holds both numbers, so 24 bytes tell all of it. Nodes
-// are taken in order before any is used again, so untouched ones cost nothing.
+// Best fit over extents counted in granules. Every extent, used or free, is in
+// a list in address order; the free ones are in a tree by (granules, offset).
+// One number holds both, so that 16 bytes tell all of a used extent and 24 of a
+// free one. Numbers below extents_max are the owner's, for used extents; the
+// free ones follow, taken in order before any is used again, so that untouched
+// ones cost nothing.
 //
 // Lock: none here, the owner's.
 
@@ -16,26 +18,24 @@
 #include "base/treap.h"
 #include "base/units.h"
 
-// In `right` of a used node, which is not in the tree; `left` is its owner.
-#define USED (TREAP_NONE - 1)
 #define EXTENTS_MAX ((uint32_t)1 << 30)
 
 struct neighbours {
     uint32_t previous; // EXTENT_NONE at the low end
-    uint32_t next;     // EXTENT_NONE at the high end; also links spare nodes
+    uint32_t next;     // EXTENT_NONE at the high end; also links spare ones
 };
 
 struct extent_map {
     const struct allocator *allocator;
-    struct treap free; // by key_of(granules, offset)
-    struct neighbours *list;
+    struct treap free;       // by key_of(granules, offset)
+    uint64_t *used;          // the same per used number; 0 = has no space
+    struct neighbours *list; // of used numbers, then of free ones
     uint64_t granule_bytes;
     uint32_t granules;
     uint32_t extents_max; // used ones
-    uint32_t nodes_max;
-    uint32_t first; // of the list
-    uint32_t spare; // given back nodes
-    uint32_t fresh; // nodes never taken begin here
+    uint32_t first;       // of the list
+    uint32_t spare;       // free numbers that were given back
+    uint32_t fresh;       // free numbers never taken begin here
     uint32_t used_extents;
     uint32_t free_extents;
     uint32_t used_granules;
@@ -47,87 +47,104 @@ key_of(uint32_t granules, uint32_t offset)
     return (uint64_t)granules << 32 | offset;
 }
 
-static uint32_t
-granules_of(const struct extent_map *map, uint32_t node)
+static bool
+is_used(const struct extent_map *map, uint32_t number)
 {
-    return (uint32_t)(map->free.nodes[node].key >> 32);
-}
-
-static uint32_t
-offset_of(const struct extent_map *map, uint32_t node)
-{
-    return (uint32_t)map->free.nodes[node].key;
+    return number < map->extents_max;
 }
 
 static bool
-is_used(const struct extent_map *map, uint32_t node)
+is_free(const struct extent_map *map, uint32_t number)
 {
-    return map->free.nodes[node].right == USED;
+    return number != EXTENT_NONE && !is_used(map, number);
 }
 
-static bool
-is_free(const struct extent_map *map, uint32_t node)
+static uint64_t
+key_at(const struct extent_map *map, uint32_t number)
 {
-    return node != EXTENT_NONE && !is_used(map, node);
+    return is_used(map, number)
+               ? map->used[number]
+               : map->free.nodes[number - map->extents_max].key;
 }
 
 static uint32_t
-take_node(struct extent_map *map)
+granules_of(const struct extent_map *map, uint32_t number)
 {
-    uint32_t node = map->spare;
+    return (uint32_t)(key_at(map, number) >> 32);
+}
 
-    if (node != EXTENT_NONE) {
-        map->spare = map->list[node].next;
-        return node;
+static uint32_t
+offset_of(const struct extent_map *map, uint32_t number)
+{
+    return (uint32_t)key_at(map, number);
+}
+
+// Between, before and after the used ones there is at most one free each, so
+// there is always one more.
+static uint32_t
+take_free_number(struct extent_map *map)
+{
+    uint32_t number = map->spare;
+
+    if (number != EXTENT_NONE) {
+        map->spare = map->list[number].next;
+        return number;
     }
-    check(map->fresh < map->nodes_max);
+    check(map->fresh <= 2 * map->extents_max);
     return map->fresh++;
 }
 
-// Takes the node out of the list and makes it a spare one.
 static void
-drop_node(struct extent_map *map, uint32_t node)
+give_free_number(struct extent_map *map, uint32_t number)
 {
-    struct neighbours *self = &map->list[node];
+    map->list[number].next = map->spare;
+    map->spare = number;
+}
 
-    if (self->previous != EXTENT_NONE) {
-        map->list[self->previous].next = self->next;
+// Puts the number where it has these neighbours.
+static void
+link_between(struct extent_map *map, uint32_t previous, uint32_t number,
+             uint32_t next)
+{
+    map->list[number] = (struct neighbours){previous, next};
+    if (previous != EXTENT_NONE) {
+        map->list[previous].next = number;
     } else {
-        map->first = self->next;
+        map->first = number;
     }
-    if (self->next != EXTENT_NONE) {
-        map->list[self->next].previous = self->previous;
-    }
-    self->next = map->spare;
-    map->spare = node;
-}
-
-static uint32_t
-add_node_after(struct extent_map *map, uint32_t node)
-{
-    uint32_t added = take_node(map);
-    uint32_t next = map->list[node].next;
-
-    map->list[added] = (struct neighbours){.previous = node, .next = next};
-    map->list[node].next = added;
     if (next != EXTENT_NONE) {
-        map->list[next].previous = added;
+        map->list[next].previous = number;
     }
-    return added;
 }
 
 static void
-add_free(struct extent_map *map, uint32_t node, uint32_t granules,
+unlink_number(struct extent_map *map, uint32_t number)
+{
+    struct neighbours self = map->list[number];
+
+    if (self.previous != EXTENT_NONE) {
+        map->list[self.previous].next = self.next;
+    } else {
+        map->first = self.next;
+    }
+    if (self.next != EXTENT_NONE) {
+        map->list[self.next].previous = self.previous;
+    }
+}
+
+static void
+add_free(struct extent_map *map, uint32_t number, uint32_t granules,
          uint32_t offset)
 {
-    treap_insert(&map->free, node, key_of(granules, offset));
+    treap_insert(&map->free, number - map->extents_max,
+                 key_of(granules, offset));
     map->free_extents++;
 }
 
 static void
-remove_free(struct extent_map *map, uint32_t node)
+remove_free(struct extent_map *map, uint32_t number)
 {
-    treap_remove(&map->free, node);
+    treap_remove(&map->free, number - map->extents_max);
     map->free_extents--;
 }
 
@@ -136,11 +153,11 @@ begin(struct extent_map *map)
 {
     treap_init(&map->free, map->free.nodes);
     map->spare = EXTENT_NONE;
-    map->fresh = 0;
+    map->fresh = map->extents_max;
     map->used_extents = 0;
     map->free_extents = 0;
     map->used_granules = 0;
-    map->first = take_node(map);
+    map->first = take_free_number(map);
     map->list[map->first] = (struct neighbours){EXTENT_NONE, EXTENT_NONE};
     add_free(map, map->first, map->granules, 0);
 }
@@ -152,48 +169,46 @@ find_best(const struct extent_map *map, uint32_t granules, bool big)
 {
     uint32_t node = treap_at_or_after(&map->free, key_of(granules, 0));
 
-    if (node == TREAP_NONE || big) {
-        return node;
+    if (node != TREAP_NONE && !big) {
+        uint32_t size = (uint32_t)(map->free.nodes[node].key >> 32);
+
+        node = treap_at_or_before(&map->free, key_of(size, UINT32_MAX));
     }
-    return treap_at_or_before(&map->free,
-                              key_of(granules_of(map, node), UINT32_MAX));
+    return node == TREAP_NONE ? EXTENT_NONE : node + map->extents_max;
 }
 
-// Cuts the request from its end of the free extent; the node of the used part.
-static uint32_t
-cut(struct extent_map *map, uint32_t node, uint32_t granules, bool big)
+// Cuts the request from its end of the free extent.
+static void
+cut(struct extent_map *map, uint32_t from, uint32_t granules, bool big,
+    uint32_t number)
 {
-    uint32_t offset = offset_of(map, node);
-    uint32_t rest = granules_of(map, node) - granules;
-    uint32_t used = node;
+    struct neighbours around = map->list[from];
+    uint32_t offset = offset_of(map, from);
+    uint32_t rest = granules_of(map, from) - granules;
 
-    remove_free(map, node);
-    if (rest > 0) {
-        uint32_t added = add_node_after(map, node);
-
-        if (big) {
-            add_free(map, added, rest, offset + granules);
-        } else {
-            add_free(map, node, rest, offset);
-            used = added;
-            offset += rest;
-        }
+    remove_free(map, from);
+    if (rest == 0) {
+        give_free_number(map, from);
+        link_between(map, around.previous, number, around.next);
+    } else if (big) {
+        link_between(map, around.previous, number, from);
+        add_free(map, from, rest, offset + granules);
+    } else {
+        link_between(map, from, number, around.next);
+        add_free(map, from, rest, offset);
+        offset += rest;
     }
-    map->free.nodes[used].key = key_of(granules, offset);
-    return used;
+    map->used[number] = key_of(granules, offset);
 }
 
 static void
-describe(const struct extent_map *map, uint32_t node, struct extent *extent)
+describe(const struct extent_map *map, uint32_t number, struct extent *extent)
 {
-    bool used = is_used(map, node);
-
     *extent = (struct extent){
-        .offset = offset_of(map, node) * map->granule_bytes,
-        .bytes = granules_of(map, node) * map->granule_bytes,
-        .number = node,
-        .owner = used ? map->free.nodes[node].left : EXTENT_NONE,
-        .used = used,
+        .offset = offset_of(map, number) * map->granule_bytes,
+        .bytes = granules_of(map, number) * map->granule_bytes,
+        .number = number,
+        .used = is_used(map, number),
     };
 }
 
@@ -230,13 +245,12 @@ extent_create(const struct allocator *allocator, uint64_t capacity_bytes,
     made->granule_bytes = granule_bytes;
     made->granules = (uint32_t)granules;
     made->extents_max = extents_max;
-    // Between, before and after the used ones there is at most one free each.
-    made->nodes_max = 2 * extents_max + 1;
-    made->free.nodes = allocator_array(allocator, made->nodes_max,
+    made->used = allocator_array(allocator, extents_max, sizeof(uint64_t));
+    made->free.nodes = allocator_array(allocator, (size_t)extents_max + 1,
                                        sizeof(struct treap_node));
-    made->list = allocator_array(allocator, made->nodes_max,
+    made->list = allocator_array(allocator, 2 * (size_t)extents_max + 1,
                                  sizeof(struct neighbours));
-    if (made->free.nodes == NULL || made->list == NULL) {
+    if (made->used == NULL || made->free.nodes == NULL || made->list == NULL) {
         goto no_memory;
     }
     begin(made);
@@ -253,6 +267,7 @@ void
 extent_destroy(struct extent_map *map)
 {
     if (map != NULL) {
+        allocator_release(map->allocator, map->used);
         allocator_release(map->allocator, map->free.nodes);
         allocator_release(map->allocator, map->list);
         allocator_release(map->allocator, map);
@@ -260,70 +275,87 @@ extent_destroy(struct extent_map *map)
 }
 
 enum cascade_status
-extent_allocate(struct extent_map *map, uint64_t bytes, uint32_t owner,
+extent_allocate(struct extent_map *map, uint64_t bytes, uint32_t number,
                 struct extent *extent)
 {
     bool big = bytes >= EXTENT_BIG_BYTES;
     uint32_t granules;
-    uint32_t node;
+    uint32_t from;
 
+    check(number < map->extents_max && map->used[number] == 0);
     if (bytes == 0) {
-        *extent = (struct extent){
-            .number = EXTENT_NONE, .owner = owner, .used = true};
+        *extent = (struct extent){.number = number, .used = true};
         return CASCADE_OK;
     }
     if (bytes > map->granules * map->granule_bytes) {
         return CASCADE_TOO_LARGE;
     }
     granules = (uint32_t)((bytes - 1) / map->granule_bytes + 1);
-    node = find_best(map, granules, big);
-    if (node == TREAP_NONE || map->used_extents == map->extents_max) {
+    from = find_best(map, granules, big);
+    if (from == EXTENT_NONE) {
         return CASCADE_NO_SPACE;
     }
-    node = cut(map, node, granules, big);
-    map->free.nodes[node].left = owner;
-    map->free.nodes[node].right = USED;
+    cut(map, from, granules, big, number);
     map->used_extents++;
     map->used_granules += granules;
-    describe(map, node, extent);
+    describe(map, number, extent);
     return CASCADE_OK;
+}
+
+void
+extent_read(const struct extent_map *map, uint32_t number,
+            struct extent *extent)
+{
+    check(number < map->extents_max);
+    describe(map, number, extent);
 }
 
 void
 extent_release(struct extent_map *map, uint32_t number)
 {
-    uint32_t granules;
-    uint32_t offset;
+    uint32_t granules = granules_of(map, number);
+    uint32_t offset = offset_of(map, number);
     uint32_t below;
     uint32_t above;
+    uint32_t merged = EXTENT_NONE;
 
-    if (number == EXTENT_NONE) {
+    check(number < map->extents_max);
+    if (granules == 0) {
         return;
     }
-    check(number < map->fresh && is_used(map, number));
-    granules = granules_of(map, number);
-    offset = offset_of(map, number);
-    below = map->list[number].previous;
-    above = map->list[number].next;
+    map->used[number] = 0;
     map->used_extents--;
     map->used_granules -= granules;
+    below = map->list[number].previous;
+    above = map->list[number].next;
     if (is_free(map, above)) {
         remove_free(map, above);
         granules += granules_of(map, above);
-        drop_node(map, above);
+        merged = above;
     }
     if (is_free(map, below)) {
         remove_free(map, below);
         granules += granules_of(map, below);
         offset = offset_of(map, below);
-        drop_node(map, below);
+        if (merged != EXTENT_NONE) {
+            unlink_number(map, merged);
+            give_free_number(map, merged);
+        }
+        merged = below;
     }
-    add_free(map, number, granules, offset);
+    if (merged != EXTENT_NONE) {
+        unlink_number(map, number);
+    } else {
+        merged = take_free_number(map);
+        link_between(map, below, merged, above);
+    }
+    add_free(map, merged, granules, offset);
 }
 
 void
 extent_clear(struct extent_map *map)
 {
+    memset(map->used, 0, map->extents_max * sizeof(uint64_t));
     begin(map);
 }
 
@@ -370,6 +402,13 @@ extent_previous(const struct extent_map *map, uint32_t number,
     return true;
 }
 
+size_t
+extent_bytes_per_extent(void)
+{
+    return sizeof(uint64_t) + sizeof(struct treap_node) +
+           2 * sizeof(struct neighbours);
+}
+
 void
 extent_read_usage(const struct extent_map *map, struct extent_usage *usage)
 {
@@ -380,7 +419,7 @@ extent_read_usage(const struct extent_map *map, struct extent_usage *usage)
         .used_bytes = map->used_granules * map->granule_bytes,
         .largest_free_bytes = largest == TREAP_NONE
                                   ? 0
-                                  : granules_of(map, largest) *
+                                  : (map->free.nodes[largest].key >> 32) *
                                         map->granule_bytes,
         .used_extents = map->used_extents,
         .free_extents = map->free_extents,
@@ -409,7 +448,8 @@ extent_is_valid(const struct extent_map *map)
         } else {
             free++;
             if (is_free(map, previous) ||
-                treap_at_or_after(&map->free, map->free.nodes[node].key) !=
+                treap_at_or_after(&map->free, key_at(map, node)) +
+                        map->extents_max !=
                     node) {
                 return false;
             }
@@ -420,5 +460,5 @@ extent_is_valid(const struct extent_map *map)
     return end == map->granules && used == map->used_extents &&
            used <= map->extents_max && free == map->free_extents &&
            used_granules == map->used_granules &&
-           treap_is_valid(&map->free, map->nodes_max, free);
+           treap_is_valid(&map->free, map->extents_max + 1, free);
 }

@@ -15,6 +15,7 @@
 #define BASE_EXTENT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/allocator.h"
@@ -26,12 +27,11 @@
 
 struct extent_map;
 
-// A piece of the range. Number EXTENT_NONE: no space, for requests of 0 bytes.
+// A piece of the range.
 struct extent {
     uint64_t offset;
-    uint64_t bytes;  // a multiple of the granule
-    uint32_t number; // names it until it is released
-    uint32_t owner;  // as given to extent_allocate
+    uint64_t bytes;  // a multiple of the granule; 0: no space
+    uint32_t number; // as given to extent_allocate, or of a free one
     bool used;       // false only in an iteration
 };
 
@@ -55,16 +55,22 @@ extent_create(const struct allocator *allocator, uint64_t capacity_bytes,
 void
 extent_destroy(struct extent_map *map);
 
-// Takes `bytes`, rounded up to the granule, in O(log n). 0 bytes take nothing
-// and always succeed. `owner` comes back in iterations.
-// NO_SPACE: no free extent is large enough, or `extents_max` are used.
-// TOO_LARGE: not even the whole range would do. No message is set: the owner
-// of the range knows what to call it.
+// Takes `bytes`, rounded up to the granule, in O(log n). `number`, below
+// extents_max and not in use, names the extent until it is released. 0 bytes
+// take nothing and always succeed.
+// NO_SPACE: no free extent is large enough. TOO_LARGE: not even the whole range
+// would do. No message is set: the owner of the range knows what to call it.
 enum cascade_status
-extent_allocate(struct extent_map *map, uint64_t bytes, uint32_t owner,
+extent_allocate(struct extent_map *map, uint64_t bytes, uint32_t number,
                 struct extent *extent) MUST_USE;
 
-// Gives back a used extent by its number; EXTENT_NONE does nothing. O(log n).
+// Where the used extent of that number is. It may be asked without the owner's
+// lock by who knows that the extent stays.
+void
+extent_read(const struct extent_map *map, uint32_t number,
+            struct extent *extent);
+
+// Gives back what the number has, if it has something. O(log n).
 void
 extent_release(struct extent_map *map, uint32_t number);
 
@@ -90,6 +96,10 @@ extent_at(const struct extent_map *map, uint32_t number, struct extent *extent);
 bool
 extent_previous(const struct extent_map *map, uint32_t number,
                 struct extent *extent);
+
+// Memory for a used extent and, at worst, the free one beside it.
+size_t
+extent_bytes_per_extent(void);
 
 void
 extent_read_usage(const struct extent_map *map, struct extent_usage *usage);

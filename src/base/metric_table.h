@@ -86,6 +86,10 @@ METRIC(BLOCKS_REINSERTED_TOTAL, "blocks_reinserted_total", COUNTER, NONE, "block
        "Blocks moved out of a segment before it was reclaimed")
 METRIC(QUEUE_DEPTH, "queue_depth", GAUGE, QUEUE, "items",
        "Items that wait")
+METRIC(METADATA_BYTES_PER_BLOCK, "metadata_bytes_per_block", GAUGE, NONE,
+       "bytes", "Memory that a block in DRAM takes beside its bytes, at most")
+METRIC(DIRECTORY_BYTES_PER_BLOCK, "directory_bytes_per_block", GAUGE, NONE,
+       "bytes", "Memory that the index takes for a block with one key")
 METRIC(LOG_SUPPRESSED_TOTAL, "log_suppressed_total", COUNTER, NONE, "lines",
        "Log lines left out because their like had been written often enough")
 // Latencies

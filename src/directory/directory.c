@@ -88,6 +88,18 @@ directory_find(struct directory *directory, const struct block_key *key,
     return CASCADE_OK;
 }
 
+// A content with one of the bindings that name it.
+static void
+show_with_binding(const struct directory *directory,
+                  const struct content *content, struct directory_found *found)
+{
+    uint32_t first = content->references;
+
+    directory_show_content(content, found);
+    found->key = *directory_reference_key(directory, first);
+    found->version = directory->references[first].version;
+}
+
 enum cascade_status
 directory_find_content(struct directory *directory, const struct block_id *id,
                        struct directory_found *found)
@@ -103,12 +115,7 @@ directory_find_content(struct directory *directory, const struct block_id *id,
         content = NULL; // being loaded
     }
     if (content != NULL) {
-        const struct reference *first =
-            &directory->references[content->references];
-
-        directory_show_content(content, &seen);
-        seen.key = first->key;
-        seen.version = first->version;
+        show_with_binding(directory, content, &seen);
     }
     directory_shard_unlock(shard);
     if (content == NULL) {
@@ -116,4 +123,106 @@ directory_find_content(struct directory *directory, const struct block_id *id,
     }
     *found = seen;
     return CASCADE_OK;
+}
+
+// The content that was last listed in the slot, with its id's shard locked; NULL
+// (and nothing locked) if it is there no more.
+static const struct content *
+lock_content_in(struct directory *directory, uint32_t slot,
+                struct directory_shard **shard)
+{
+    const struct content *content;
+    struct block_id id;
+    uint32_t after = 0;
+
+    if (slot < directory->options.memory_slots) {
+        after = atomic_load_explicit(&directory->slot_contents[slot],
+                                     memory_order_relaxed);
+    }
+    if (after == 0) {
+        return NULL;
+    }
+    // The record may be another's by now, or become so.
+    id = directory_content_id(&directory->contents[after - 1]);
+    *shard = directory_id_shard(directory, &id);
+    directory_shard_lock(*shard);
+    content = directory_content(directory, &id);
+    if (content == NULL || !directory_is_listed(&content->memory) ||
+        content->memory.slot != slot || content->references == NO_RECORD) {
+        directory_shard_unlock(*shard);
+        return NULL;
+    }
+    return content;
+}
+
+enum cascade_status
+directory_find_slot(struct directory *directory, uint32_t slot,
+                    struct directory_found *found)
+{
+    struct directory_shard *shard = NULL;
+    const struct content *content = lock_content_in(directory, slot, &shard);
+    struct directory_found seen;
+
+    if (content == NULL) {
+        return CASCADE_NOT_FOUND;
+    }
+    memset(&seen, 0, sizeof(seen));
+    show_with_binding(directory, content, &seen);
+    directory_shard_unlock(shard);
+    *found = seen;
+    return CASCADE_OK;
+}
+
+enum cascade_status
+directory_find_key_in(struct directory *directory, uint32_t slot,
+                      uint32_t key_check, struct block_key *key)
+{
+    struct directory_shard *shard = NULL;
+    const struct content *content = lock_content_in(directory, slot, &shard);
+    enum cascade_status status = CASCADE_NOT_FOUND;
+
+    if (content == NULL) {
+        return CASCADE_NOT_FOUND;
+    }
+    for (uint32_t record = content->references;
+         record != NO_RECORD && status != CASCADE_OK;
+         record = directory->references[record].next) {
+        const struct block_key *have = directory_reference_key(directory,
+                                                               record);
+
+        if (directory_key_check(have) == key_check) {
+            *key = *have;
+            status = CASCADE_OK;
+        }
+    }
+    directory_shard_unlock(shard);
+    return status;
+}
+
+uint32_t
+directory_key_check(const struct block_key *key)
+{
+    uint32_t check_word;
+
+    memcpy(&check_word, key->bytes + sizeof(key->bytes) - sizeof(check_word),
+           sizeof(check_word));
+    return check_word;
+}
+
+void
+directory_look(struct directory *directory, const struct block_id *id,
+               directory_look_at *look, void *context)
+{
+    struct directory_shard *shard = directory_id_shard(directory, id);
+    const struct content *content;
+
+    directory_shard_lock(shard);
+    content = directory_content(directory, id);
+    if (content != NULL && directory_is_listed(&content->memory)) {
+        struct block_place memory = directory_place_of(content,
+                                                       &content->memory);
+
+        look(context, &memory, content->protected_references > 0);
+    }
+    directory_shard_unlock(shard);
 }

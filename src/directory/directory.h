@@ -39,9 +39,10 @@ struct directory;
 struct directory_options {
     const struct allocator *allocator;
     const struct clock_source *clock;
-    uint64_t version_tag; // of this store, random
-    uint32_t max_keys;    // bindings, removals kept included
-    uint32_t max_ids;     // contents
+    uint64_t version_tag;  // of this store, random
+    uint32_t max_keys;     // bindings, removals kept included
+    uint32_t max_ids;      // contents
+    uint32_t memory_slots; // whose contents directory_find_slot knows
     uint64_t protected_bytes_max;
     bool rebind_allowed;
     bool keep_removals; // a cold tier may hold older bindings
@@ -146,6 +147,31 @@ enum cascade_status
 directory_find_content(struct directory *directory, const struct block_id *id,
                        struct directory_found *found);
 
+// The content whose copy in memory lies in that slot, as directory_find_content.
+enum cascade_status
+directory_find_slot(struct directory *directory, uint32_t slot,
+                    struct directory_found *found);
+
+// The key with that check word by which the content in the slot is known.
+// NOT_FOUND: the content or that name has gone.
+enum cascade_status
+directory_find_key_in(struct directory *directory, uint32_t slot,
+                      uint32_t key_check, struct block_key *key);
+
+// Calls `look` under the lock of the id, if the content has a copy in memory: so
+// that what follows from its protection is done before that changes again.
+typedef void
+directory_look_at(void *context, const struct block_place *memory,
+                  bool is_protected);
+
+void
+directory_look(struct directory *directory, const struct block_id *id,
+               directory_look_at *look, void *context);
+
+// Tells the keys of one content apart.
+uint32_t
+directory_key_check(const struct block_key *key);
+
 // Publishes a copy and binds the key to it, in one step: the moment at which a
 // put happens. EXISTS: if-absent and a bound key, or rebind=refused and other
 // content; then nothing changed. NO_SPACE: tables are full. On EXISTS,
@@ -166,15 +192,20 @@ directory_protect(struct directory *directory, const struct block_key *key,
 
 // Takes a copy out of service under the lock of its id. `slot` and the tier of
 // `place` must match what is listed, else STALE. BUSY: protected and the last
-// copy in memory (unless `forced`), or what `release` says. `release` gives
-// the space back and may refuse with BUSY; the place then stays. If that was
-// the last copy the bindings go, and `*lost` tells so.
+// copy in memory, or the last one at all (as `flags` say), or what `release`
+// says. `release` gives the space back and may refuse with BUSY; the place then
+// stays. If that was the last copy the bindings go, and `*lost` tells so.
+enum directory_withdraw_flags {
+    DIRECTORY_WITHDRAW_FORCED = 1,   // though it is protected
+    DIRECTORY_WITHDRAW_NOT_LAST = 2, // only if another tier has a copy
+};
+
 typedef enum cascade_status
 directory_release_copy(void *context, const struct block_place *place);
 
 enum cascade_status
 directory_withdraw(struct directory *directory, const struct block_id *id,
-                   const struct block_place *place, bool forced,
+                   const struct block_place *place, uint32_t flags,
                    directory_release_copy *release, void *context, bool *lost);
 
 // Lists a copy of a content that exists (a move: promotion, demotion). STALE:

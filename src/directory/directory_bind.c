@@ -29,14 +29,13 @@ take_place(struct directory *directory, struct content *content,
     }
     if (bind->place.tier == CASCADE_TIER_SEGMENTS) {
         if (!directory_content_has_place(content)) {
-            content->cold = bind->place;
-            content->cold_durable = 0;
+            directory_list_place(directory, content, &bind->place);
             bound->place_taken = true;
         }
         return;
     }
-    if (!block_place_is_set(&content->memory)) {
-        content->memory = bind->place;
+    if (!directory_is_listed(&content->memory)) {
+        directory_list_place(directory, content, &bind->place);
         content->checksum = bind->place.checksum;
         bound->place_taken = true;
         directory_content_account(directory, content, was_dirty);
@@ -47,7 +46,8 @@ take_place(struct directory *directory, struct content *content,
 // the copy. NO_SPACE: a pool is empty, nothing changed.
 static enum cascade_status
 name_content(struct directory *directory, const struct directory_bind *bind,
-             struct block_version version, struct directory_bound *bound)
+             const struct binding *binding, struct block_version version,
+             struct directory_bound *bound)
 {
     struct directory_shard *shard = directory_id_shard(directory, &bind->id);
     struct content *content;
@@ -60,7 +60,7 @@ name_content(struct directory *directory, const struct directory_bind *bind,
                                         bind->place.checksum);
     }
     if (content != NULL) {
-        reference = directory_reference_add(directory, content, &bind->key,
+        reference = directory_reference_add(directory, content, binding,
                                             version);
         if (reference == NULL && content->references == NO_RECORD) {
             directory_content_delete(directory, content);
@@ -155,7 +155,7 @@ bind_again(struct directory *directory, struct binding *binding,
         take_place(directory, content, bind, bound);
         bound->version = binding->version;
         bound->protected_now = (binding->flags & DIRECTORY_PROTECTED) != 0;
-        if (bound->place_taken && content->cold_durable == 0) {
+        if (bound->place_taken && content->cold.durable == 0) {
             // Its copy on segments went, and its bindings were not told yet.
             binding->flags |= DIRECTORY_DIRTY;
         }
@@ -199,7 +199,7 @@ bind_locked(struct directory *directory, const struct directory_bind *bind,
         bound->version.time_ns <= atomic_load(&directory->cleared_ns)) {
         bound->version = directory_next_version(directory);
     }
-    status = name_content(directory, bind, bound->version, bound);
+    status = name_content(directory, bind, binding, bound->version, bound);
     if (status != CASCADE_OK) {
         if (is_new) {
             directory_binding_delete(directory, binding);

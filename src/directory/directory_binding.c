@@ -13,14 +13,14 @@ void
 directory_show_content(const struct content *content,
                        struct directory_found *found)
 {
-    found->id = content->id;
+    found->id = directory_content_id(content);
     found->bytes = content->bytes;
     found->checksum = content->checksum;
     found->content_protected = content->protected_references > 0;
-    found->cold_durable = content->cold_durable != 0;
-    found->cold_hit = content->cold_hit != 0;
-    found->memory = content->memory;
-    found->cold = content->cold;
+    found->cold_durable = content->cold.durable != 0;
+    found->cold_hit = content->cold.hit != 0;
+    found->memory = directory_place_of(content, &content->memory);
+    found->cold = directory_place_of(content, &content->cold);
 }
 
 void

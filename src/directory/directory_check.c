@@ -21,6 +21,7 @@ directory_usage(struct directory *directory, struct directory_usage *usage)
     usage->protected_bytes = atomic_load(&directory->protected_bytes);
     usage->dirty_contents = atomic_load(&directory->dirty_contents);
     usage->dirty_bytes = atomic_load(&directory->dirty_bytes);
+    // With the lists of free records, and one bucket for each.
     usage->bytes_per_key = sizeof(struct binding) + sizeof(struct reference) +
                            3 * sizeof(uint32_t);
     usage->bytes_per_content = sizeof(struct content) + 2 * sizeof(uint32_t);
@@ -33,8 +34,7 @@ content_is_valid(const struct content *content, uint64_t *protected_bytes)
     if (content->references == NO_RECORD) {
         return false;
     }
-    if (block_place_is_set(&content->memory) &&
-        content->memory.tier == CASCADE_TIER_SEGMENTS) {
+    if (content->memory.tier == CASCADE_TIER_SEGMENTS) {
         return false;
     }
     if (content->protected_references > 0) {

@@ -52,6 +52,7 @@ create_tables(struct directory *directory)
     const struct allocator *allocator = directory->options.allocator;
     uint32_t keys = directory->options.max_keys;
     uint32_t ids = directory->options.max_ids;
+    uint32_t slots = directory->options.memory_slots;
     enum cascade_status status;
 
     directory->bindings = allocator_array(allocator, keys,
@@ -60,8 +61,10 @@ create_tables(struct directory *directory)
                                           sizeof(struct content));
     directory->references = allocator_array(allocator, keys,
                                             sizeof(struct reference));
+    directory->slot_contents = allocator_array(allocator, slots > 0 ? slots : 1,
+                                               sizeof(uint32_t));
     if (directory->bindings == NULL || directory->contents == NULL ||
-        directory->references == NULL ||
+        directory->references == NULL || directory->slot_contents == NULL ||
         !create_shards(allocator, directory->key_shards,
                        directory->key_buckets) ||
         !create_shards(allocator, directory->id_shards,
@@ -127,6 +130,7 @@ directory_destroy(struct directory *directory)
         (void)pthread_mutex_destroy(&directory->id_shards[s].lock);
     }
     (void)pthread_mutex_destroy(&directory->load_lock);
+    allocator_release(allocator, directory->slot_contents);
     allocator_release(allocator, directory->references);
     allocator_release(allocator, directory->contents);
     allocator_release(allocator, directory->bindings);

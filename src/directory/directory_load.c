@@ -79,7 +79,8 @@ unload_reference(struct directory *directory, const struct binding *binding)
 // Under the key's shard: names the content of a loaded binding. Places without
 // a binding yet are noted by load_place, so the content may exist already.
 static enum cascade_status
-load_reference(struct directory *directory, const struct block_label *label)
+load_reference(struct directory *directory, const struct block_label *label,
+               const struct binding *binding)
 {
     struct directory_shard *shard = directory_id_shard(directory, &label->id);
     struct content *content;
@@ -91,7 +92,7 @@ load_reference(struct directory *directory, const struct block_label *label)
         content = add_loaded(directory, shard, &label->id, 0, 0);
     }
     named = content != NULL &&
-            directory_reference_add(directory, content, &label->key,
+            directory_reference_add(directory, content, binding,
                                     label->version) != NULL;
     if (content != NULL && content->references == NO_RECORD) {
         directory_content_delete(directory, content);
@@ -110,8 +111,8 @@ is_better_place(const struct directory *directory,
                 const struct content *content, const struct block_label *label,
                 bool own)
 {
-    return !block_place_is_set(&content->cold) ||
-           (own && (content->cold_durable == 0 ||
+    return !directory_is_listed(&content->cold) ||
+           (own && (content->cold.durable == 0 ||
                     (!directory->loaded &&
                      label->version.time_ns > content->cold_time_ns)));
 }
@@ -142,9 +143,9 @@ load_place(struct directory *directory, const struct block_label *label,
         was_dirty = directory_content_is_dirty(content);
     }
     if (content != NULL && is_better_place(directory, content, label, own)) {
-        content->cold = *place;
+        directory_list_place(directory, content, place);
         content->cold_time_ns = label->version.time_ns;
-        content->cold_durable = own && durable ? 1 : 0;
+        content->cold.durable = own && durable ? 1 : 0;
         content->bytes = place->bytes;
         content->checksum = place->checksum;
         directory_content_account(directory, content, was_dirty);
@@ -217,7 +218,7 @@ load_binding(struct directory *directory, const struct block_label *label,
     directory_binding_attach_key(directory, binding, label->key_data,
                                  label->key_bytes);
     atomic_fetch_add(removal ? &directory->removals : &directory->live_keys, 1);
-    if (removal || load_reference(directory, label) == CASCADE_OK) {
+    if (removal || load_reference(directory, label, binding) == CASCADE_OK) {
         return CASCADE_OK;
     }
     atomic_fetch_sub(&directory->live_keys, 1);
@@ -276,10 +277,10 @@ settle_protection(struct directory *directory, struct binding *binding,
     *served = false;
     directory_shard_lock(shard);
     content = directory_content(directory, &binding->id);
-    if (content != NULL && block_place_is_set(&content->cold)) {
+    if (content != NULL && directory_is_listed(&content->cold)) {
         *served = true;
     }
-    if (content != NULL && block_place_is_set(&content->memory)) {
+    if (content != NULL && directory_is_listed(&content->memory)) {
         *served = true;
     }
     if (*served && (binding->flags & DIRECTORY_PROTECTED) != 0) {

@@ -24,7 +24,7 @@ next_orphan(struct directory *directory, const struct block_id *id,
     content = directory_content(directory, id);
     if (content != NULL && !directory_content_has_place(content) &&
         content->references != NO_RECORD) {
-        *key = directory->references[content->references].key;
+        *key = *directory_reference_key(directory, content->references);
         found = true;
     }
     directory_shard_unlock(shard);
@@ -58,16 +58,16 @@ drop_orphans(struct directory *directory, const struct block_id *id)
     }
 }
 
-static struct block_place *
+static struct listed_place *
 matching_place(struct content *content, const struct block_place *place)
 {
-    struct block_place *listed = place->tier == CASCADE_TIER_SEGMENTS
-                                     ? &content->cold
-                                     : &content->memory;
+    struct listed_place *listed = place->tier == CASCADE_TIER_SEGMENTS
+                                      ? &content->cold
+                                      : &content->memory;
+    struct block_place have = directory_place_of(content, listed);
 
-    if (listed->tier != place->tier || listed->slot != place->slot ||
-        listed->generation != place->generation ||
-        listed->offset != place->offset) {
+    if (have.tier != place->tier || have.slot != place->slot ||
+        have.generation != place->generation || have.offset != place->offset) {
         return NULL;
     }
     return listed;
@@ -75,12 +75,12 @@ matching_place(struct content *content, const struct block_place *place)
 
 enum cascade_status
 directory_withdraw(struct directory *directory, const struct block_id *id,
-                   const struct block_place *place, bool forced,
+                   const struct block_place *place, uint32_t flags,
                    directory_release_copy *release, void *context, bool *lost)
 {
     struct directory_shard *shard = directory_id_shard(directory, id);
     struct content *content;
-    struct block_place *listed = NULL;
+    struct listed_place *listed = NULL;
     enum cascade_status status = CASCADE_STALE;
     bool orphaned = false;
 
@@ -93,18 +93,23 @@ directory_withdraw(struct directory *directory, const struct block_id *id,
         bool in_memory = place->tier != CASCADE_TIER_SEGMENTS;
 
         status = CASCADE_OK;
-        if (content->protected_references > 0 && in_memory && !forced) {
+        const struct listed_place *other = in_memory ? &content->cold
+                                                     : &content->memory;
+
+        if ((content->protected_references > 0 && in_memory &&
+             (flags & DIRECTORY_WITHDRAW_FORCED) == 0) ||
+            ((flags & DIRECTORY_WITHDRAW_NOT_LAST) != 0 &&
+             !directory_is_listed(other))) {
             status = CASCADE_BUSY;
         } else if (release != NULL) {
-            status = release(context, listed);
+            struct block_place copy = directory_place_of(content, listed);
+
+            status = release(context, &copy);
         }
     }
     if (status == CASCADE_OK) {
         bool was_dirty = directory_content_is_dirty(content);
 
-        if (place->tier == CASCADE_TIER_SEGMENTS) {
-            content->cold_durable = 0;
-        }
         memset(listed, 0, sizeof(*listed));
         directory_content_account(directory, content, was_dirty);
         orphaned = !directory_content_has_place(content);
@@ -138,15 +143,14 @@ directory_publish(struct directory *directory, const struct block_id *id,
 
         // A durable copy of this job takes the place of any: it is younger than
         // the one that is listed.
-        if (!block_place_is_set(&content->cold) ||
-            (own && (durable || content->cold_durable == 0))) {
-            content->cold = *place;
-            content->cold_durable = durable && own ? 1 : 0;
-            content->cold_hit = 0;
+        if (!directory_is_listed(&content->cold) ||
+            (own && (durable || content->cold.durable == 0))) {
+            directory_list_place(directory, content, place);
+            content->cold.durable = durable && own ? 1 : 0;
             status = CASCADE_OK;
         }
-    } else if (content != NULL && !block_place_is_set(&content->memory)) {
-        content->memory = *place;
+    } else if (content != NULL && !directory_is_listed(&content->memory)) {
+        directory_list_place(directory, content, place);
         status = CASCADE_OK;
     }
     if (content != NULL) {
@@ -165,7 +169,7 @@ directory_note_cold_hit(struct directory *directory, const struct block_id *id)
     directory_shard_lock(shard);
     content = directory_content(directory, id);
     if (content != NULL) {
-        content->cold_hit = 1;
+        content->cold.hit = 1;
     }
     directory_shard_unlock(shard);
 }

@@ -114,7 +114,7 @@ reference_at(struct directory *directory, const struct block_id *id,
             index--;
         }
         if (record != NO_RECORD) {
-            *key = directory->references[record].key;
+            *key = *directory_reference_key(directory, record);
         }
     }
     directory_shard_unlock(shard);

@@ -10,6 +10,8 @@
 #include "base/check.h"
 #include "base/error.h"
 
+#define ID_WORDS (BLOCK_ID_BYTES / sizeof(uint64_t))
+
 enum cascade_status
 record_pool_init(struct record_pool *pool, const struct allocator *allocator,
                  uint32_t capacity)
@@ -184,6 +186,76 @@ content_bucket(struct directory *directory, const struct block_id *id)
     return &shard->buckets[bucket_of(id_hash(id), directory->id_buckets)];
 }
 
+struct block_id
+directory_content_id(const struct content *content)
+{
+    struct block_id id;
+
+    for (size_t i = 0; i < ID_WORDS; i++) {
+        uint64_t word = atomic_load_explicit(&content->id[i],
+                                             memory_order_relaxed);
+
+        memcpy(id.bytes + i * sizeof(word), &word, sizeof(word));
+    }
+    return id;
+}
+
+static void
+set_content_id(struct content *content, const struct block_id *id)
+{
+    for (size_t i = 0; i < ID_WORDS; i++) {
+        uint64_t word;
+
+        memcpy(&word, id->bytes + i * sizeof(word), sizeof(word));
+        atomic_store_explicit(&content->id[i], word, memory_order_relaxed);
+    }
+}
+
+struct block_place
+directory_place_of(const struct content *content,
+                   const struct listed_place *listed)
+{
+    struct block_place place;
+
+    memset(&place, 0, sizeof(place));
+    if (!directory_is_listed(listed)) {
+        return place;
+    }
+    place.tier = listed->tier;
+    place.flags = listed->flags;
+    place.rank = listed->rank;
+    place.slot = listed->slot;
+    place.generation = listed->generation;
+    place.offset = (uint64_t)listed->offset_high << 32 | listed->offset_low;
+    place.bytes = content->bytes;
+    place.checksum = content->checksum;
+    return place;
+}
+
+void
+directory_list_place(struct directory *directory, struct content *content,
+                     const struct block_place *place)
+{
+    bool is_cold = place->tier == CASCADE_TIER_SEGMENTS;
+    struct listed_place *listed = is_cold ? &content->cold : &content->memory;
+
+    check(place->offset >> 48 == 0);
+    *listed = (struct listed_place){
+        .offset_low = (uint32_t)place->offset,
+        .offset_high = (uint16_t)(place->offset >> 32),
+        .rank = place->rank,
+        .slot = place->slot,
+        .generation = place->generation,
+        .tier = place->tier,
+        .flags = place->flags,
+    };
+    if (!is_cold && place->slot < directory->options.memory_slots) {
+        atomic_store_explicit(&directory->slot_contents[place->slot],
+                              (uint32_t)(content - directory->contents) + 1,
+                              memory_order_relaxed);
+    }
+}
+
 struct content *
 directory_content(struct directory *directory, const struct block_id *id)
 {
@@ -192,12 +264,21 @@ directory_content(struct directory *directory, const struct block_id *id)
     while (record != NO_RECORD) {
         struct content *content = &directory->contents[record];
 
-        if (block_id_equal(&content->id, id)) {
+        struct block_id have = directory_content_id(content);
+
+        if (block_id_equal(&have, id)) {
             return content;
         }
         record = content->next;
     }
     return NULL;
+}
+
+static void
+forget_places(struct content *content)
+{
+    memset(&content->memory, 0, sizeof(content->memory));
+    memset(&content->cold, 0, sizeof(content->cold));
 }
 
 struct content *
@@ -212,11 +293,13 @@ directory_content_add(struct directory *directory, const struct block_id *id,
         return NULL;
     }
     content = &directory->contents[record];
-    memset(content, 0, sizeof(*content));
-    content->id = *id;
+    forget_places(content);
+    set_content_id(content, id);
     content->bytes = bytes;
     content->checksum = checksum;
+    content->cold_time_ns = 0;
     content->references = NO_RECORD;
+    content->protected_references = 0;
     content->next = *bucket;
     *bucket = record;
     return content;
@@ -225,7 +308,7 @@ directory_content_add(struct directory *directory, const struct block_id *id,
 bool
 directory_content_is_dirty(const struct content *content)
 {
-    return block_place_is_set(&content->memory) && content->cold_durable == 0;
+    return directory_is_listed(&content->memory) && content->cold.durable == 0;
 }
 
 void
@@ -252,7 +335,8 @@ void
 directory_content_delete(struct directory *directory, struct content *content)
 {
     uint32_t record = (uint32_t)(content - directory->contents);
-    uint32_t *link = content_bucket(directory, &content->id);
+    struct block_id id = directory_content_id(content);
+    uint32_t *link = content_bucket(directory, &id);
     bool was_dirty = directory_content_is_dirty(content);
 
     memset(&content->memory, 0, sizeof(content->memory));
@@ -290,7 +374,7 @@ directory_reference_protect(struct directory *directory,
                             struct content *content,
                             struct reference *reference)
 {
-    if (reference->is_protected != 0) {
+    if ((reference->binding & REFERENCE_PROTECTED) != 0) {
         return true;
     }
     if (content->protected_references == 0) {
@@ -301,7 +385,7 @@ directory_reference_protect(struct directory *directory,
                                   memory_order_relaxed);
     }
     content->protected_references++;
-    reference->is_protected = 1;
+    reference->binding |= REFERENCE_PROTECTED;
     return true;
 }
 
@@ -310,10 +394,10 @@ directory_reference_unprotect(struct directory *directory,
                               struct content *content,
                               struct reference *reference)
 {
-    if (reference->is_protected == 0) {
+    if ((reference->binding & REFERENCE_PROTECTED) == 0) {
         return;
     }
-    reference->is_protected = 0;
+    reference->binding &= ~REFERENCE_PROTECTED;
     if (--content->protected_references == 0) {
         atomic_fetch_sub_explicit(&directory->protected_bytes, content->bytes,
                                   memory_order_relaxed);
@@ -324,7 +408,7 @@ directory_reference_unprotect(struct directory *directory,
 
 struct reference *
 directory_reference_add(struct directory *directory, struct content *content,
-                        const struct block_key *key,
+                        const struct binding *binding,
                         struct block_version version)
 {
     uint32_t record = record_pool_take(&directory->reference_pool);
@@ -334,12 +418,19 @@ directory_reference_add(struct directory *directory, struct content *content,
         return NULL;
     }
     reference = &directory->references[record];
-    memset(reference, 0, sizeof(*reference));
-    reference->key = *key;
+    reference->binding = (uint32_t)(binding - directory->bindings);
     reference->version = version;
     reference->next = content->references;
     content->references = record;
     return reference;
+}
+
+const struct block_key *
+directory_reference_key(const struct directory *directory, uint32_t record)
+{
+    uint32_t binding = directory->references[record].binding;
+
+    return &directory->bindings[binding & ~REFERENCE_PROTECTED].key;
 }
 
 struct reference *
@@ -352,7 +443,7 @@ directory_reference(struct directory *directory, const struct content *content,
         struct reference *reference = &directory->references[record];
 
         if (block_version_compare(reference->version, version) == 0 &&
-            block_key_equal(&reference->key, key)) {
+            block_key_equal(directory_reference_key(directory, record), key)) {
             return reference;
         }
         record = reference->next;
@@ -394,13 +485,13 @@ directory_reference_remove(struct directory *directory, struct content *content,
     memset(freed, 0, sizeof(*freed));
     if (directory_reference_delete(directory, content, key, version)) {
         freed->any = true;
-        freed->id = content->id;
-        freed->memory = content->memory;
-        freed->cold = content->cold;
+        freed->id = directory_content_id(content);
+        freed->memory = directory_place_of(content, &content->memory);
+        freed->cold = directory_place_of(content, &content->cold);
         directory_content_delete(directory, content);
     } else if (was_protected && content->protected_references == 0) {
         freed->unprotected = true;
-        freed->id = content->id;
-        freed->memory = content->memory;
+        freed->id = directory_content_id(content);
+        freed->memory = directory_place_of(content, &content->memory);
     }
 }

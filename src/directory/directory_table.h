@@ -34,25 +34,40 @@ struct binding {
     uint16_t flags;     // enum directory_flags
 };
 
+// The key is that of the binding, which lives at least as long.
 struct reference {
-    struct block_key key;
     struct block_version version;
+    uint32_t binding; // and REFERENCE_PROTECTED
     uint32_t next;
-    uint32_t is_protected;
 };
 
+#define REFERENCE_PROTECTED ((uint32_t)1 << 31)
+
+// A place without what its content says already (bytes, checksum).
+struct listed_place {
+    uint32_t offset_low;
+    uint16_t offset_high;
+    uint16_t rank;
+    uint32_t slot;
+    uint32_t generation;
+    uint8_t tier; // NONE: no copy
+    uint8_t flags;
+    uint8_t durable; // of a cold place: synced and of this job
+    uint8_t hit;     // of a cold place: read since it was written
+};
+
+// The id may be read without the shard (directory_find_slot): then it is a
+// guess, to be confirmed under the shard.
 struct content {
-    struct block_id id;
-    struct block_place memory; // tier NONE: no copy
-    struct block_place cold;
+    _Atomic uint64_t id[BLOCK_ID_BYTES / sizeof(uint64_t)];
     uint64_t cold_time_ns; // version of the record that a load found there
     uint64_t bytes;
+    struct listed_place memory;
+    struct listed_place cold;
     uint32_t checksum;
     uint32_t next;
     uint32_t references;
     uint32_t protected_references;
-    uint16_t cold_durable; // the cold place is synced and of this job
-    uint16_t cold_hit;     // read from its cold place since it was written
 };
 
 // Fixed array of records with a free list.
@@ -79,6 +94,8 @@ struct directory {
     struct binding *bindings;
     struct content *contents;
     struct reference *references;
+    // Per slot in memory, one more than who was last there. 0: nobody.
+    _Atomic uint32_t *slot_contents;
     struct record_pool binding_pool;
     struct record_pool content_pool;
     struct record_pool reference_pool;
@@ -110,10 +127,16 @@ directory_shard_unlock(struct directory_shard *shard)
 }
 
 static inline bool
+directory_is_listed(const struct listed_place *listed)
+{
+    return listed->tier != CASCADE_TIER_NONE;
+}
+
+static inline bool
 directory_content_has_place(const struct content *content)
 {
-    return block_place_is_set(&content->memory) ||
-           block_place_is_set(&content->cold);
+    return directory_is_listed(&content->memory) ||
+           directory_is_listed(&content->cold);
 }
 
 static inline bool
@@ -184,11 +207,27 @@ void
 directory_content_account(struct directory *directory,
                           const struct content *content, bool was_dirty);
 
-// Adds (key, version), unprotected; NULL if the pool is empty.
+// Adds (key of the binding, version), unprotected; NULL if the pool is empty.
 struct reference *
 directory_reference_add(struct directory *directory, struct content *content,
-                        const struct block_key *key,
+                        const struct binding *binding,
                         struct block_version version);
+
+const struct block_key *
+directory_reference_key(const struct directory *directory, uint32_t record);
+
+// Lists a copy where there was none, or another one.
+void
+directory_list_place(struct directory *directory, struct content *content,
+                     const struct block_place *place);
+
+// A listed place with what the content says; all zero if there is none.
+struct block_place
+directory_place_of(const struct content *content,
+                   const struct listed_place *listed);
+
+struct block_id
+directory_content_id(const struct content *content);
 
 // The reference (key, version); NULL if there is none.
 struct reference *

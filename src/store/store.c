@@ -303,8 +303,7 @@ protect_loaded(struct cascade *store, struct cascade_key key,
         }
     }
     if (status == CASCADE_OK) {
-        store_set_policy_flags(store, &found.id, &found.memory,
-                               POLICY_PROTECTED);
+        store_mark_protection(store, &found.id);
     }
     if (status == CASCADE_NO_SPACE) {
         metric_add(store->metrics, METRIC_PROTECTIONS_REFUSED_TOTAL, 1);
@@ -357,8 +356,8 @@ cascade_unprotect(struct cascade *store, struct cascade_key key)
         metric_count_operation(store->metrics, CASCADE_OPERATION_UNPROTECT,
                                status);
     }
-    if (status == CASCADE_OK && !found.content_protected) {
-        store_set_policy_flags(store, &found.id, &found.memory, 0);
+    if (status == CASCADE_OK) {
+        store_mark_protection(store, &found.id);
     }
     return status;
 }

@@ -59,21 +59,25 @@ static void
 add_hints(struct cascade *store, const struct block_place *memory,
           struct block_label *label)
 {
-    const struct store_block *block;
+    struct store_slot block;
+    bool known;
 
-    if (memory->tier != CASCADE_TIER_LOCAL_DRAM) {
-        return;
-    }
     check(pthread_mutex_lock(&store->policy_lock) == 0);
-    block = &store->blocks[memory->slot];
-    if (block_id_equal(&block->id, &label->id)) {
-        label->parent = block->parent;
-        label->depth = block->depth;
-        label->turn = block->turn;
-        label->request_class = block->request_class;
-        label->expected_reuse = block->expected_reuse;
+    known = tier_dram_holds(store->dram, memory);
+    if (known) {
+        block = store->blocks[memory->slot];
     }
     check(pthread_mutex_unlock(&store->policy_lock) == 0);
+    if (!known) {
+        return;
+    }
+    label->depth = block.depth;
+    label->turn = block.turn;
+    label->request_class = block.request_class;
+    label->expected_reuse = (float)block.expected_reuse / STORE_REUSE_CERTAIN;
+    // The end of a prompt goes before its beginning, so that is still there.
+    (void)directory_find_key_in(store->directory, block.parent_slot,
+                                block.parent_check, &label->parent);
 }
 
 static void
@@ -335,20 +339,13 @@ store_write_clear(struct cascade *store)
 static bool
 find_dirty(struct cascade *store, uint32_t slot, struct directory_found *found)
 {
-    struct block_id id;
     struct directory_found binding;
-    bool resident;
 
-    check(pthread_mutex_lock(&store->policy_lock) == 0);
-    resident = store->blocks[slot].resident;
-    id = store->blocks[slot].id;
-    check(pthread_mutex_unlock(&store->policy_lock) == 0);
-    if (!resident ||
-        directory_find_content(store->directory, &id, found) != CASCADE_OK ||
-        found->cold_durable || found->memory.slot != slot ||
+    if (directory_find_slot(store->directory, slot, found) != CASCADE_OK ||
+        found->cold_durable ||
         directory_find_binding(store->directory, &found->key, &binding) !=
             CASCADE_OK ||
-        !block_id_equal(&binding.id, &id)) {
+        !block_id_equal(&binding.id, &found->id)) {
         return false;
     }
     found->version = binding.version;
@@ -419,11 +416,11 @@ store_write_coldest(struct cascade *store, uint64_t bytes, uint64_t *written)
     while (status == CASCADE_OK && looked < bytes) {
         store_policy_lock(store);
         more = store->policy->choose(store->policy_state, &cursor, &slot);
-        looked += more ? units_max(store->blocks[slot].bytes, 1) : 0;
         store_policy_unlock(store);
         if (!more) {
             break;
         }
+        looked += units_max(tier_dram_slot_bytes(store->dram, slot), 1);
         status = add_slot(store, slot, &added);
     }
     return finish_slots(store, status, added, written);

@@ -65,12 +65,12 @@ order_make(struct cascade *store, struct drain_order *order)
 
 // What the policy knows of a slot; false if there is no block in it.
 static bool
-look_at(struct cascade *store, uint32_t slot, struct store_block *block)
+look_at(struct cascade *store, uint32_t slot, struct store_slot *block)
 {
     check(pthread_mutex_lock(&store->policy_lock) == 0);
     *block = store->blocks[slot];
     check(pthread_mutex_unlock(&store->policy_lock) == 0);
-    return block->resident != 0;
+    return (block->flags & STORE_SLOT_RESIDENT) != 0;
 }
 
 // Lists the slot, and before it what its prompt begins with.
@@ -79,13 +79,13 @@ list_with_beginning(struct cascade *store, uint32_t slot,
                     struct drain_order *order)
 {
     uint32_t begin = order->count;
-    struct store_block block;
+    struct store_slot block;
 
     while (slot < store->slots && order->listed[slot] == 0 &&
            look_at(store, slot, &block)) {
         order->listed[slot] = 1;
         order->slots[order->count++] = slot;
-        slot = store_parent_slot(store, &block.parent);
+        slot = block.parent_slot;
     }
     for (uint32_t end = order->count; begin + 1 < end; begin++) {
         uint32_t swapped = order->slots[begin];
@@ -99,11 +99,11 @@ list_with_beginning(struct cascade *store, uint32_t slot,
 static void
 list_protected(struct cascade *store, struct drain_order *order)
 {
-    struct store_block block;
+    struct store_slot block;
 
     for (uint32_t slot = 0; slot < store->slots; slot++) {
         if (look_at(store, slot, &block) &&
-            (block.policy_flags & POLICY_PROTECTED) != 0) {
+            (block.flags & STORE_SLOT_PROTECTED) != 0) {
             list_with_beginning(store, slot, order);
         }
     }

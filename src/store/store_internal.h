@@ -48,7 +48,7 @@
 #define STORE_WINDOW_SLOTS_MAX 8192
 #define STORE_WANTED_MAX 1024
 
-// What the store knows of the block in a DRAM slot. Guarded by policy_lock.
+// What is told of a block that enters a DRAM slot.
 struct store_block {
     struct block_id id;
     struct block_key parent; // zero = none
@@ -58,10 +58,30 @@ struct store_block {
     uint32_t request_class;
     float expected_reuse;
     uint32_t policy_flags;
-    uint32_t parent_slot; // POLICY_NONE = not known; a hint
-    uint8_t rank;         // enum store_rank, as of the last walk
-    bool resident;        // the policy has it
-    bool is_wanted;       // in the list of dirty blocks to be written first
+};
+
+// What the store keeps of it: hints for its record on a segment, and what room
+// is made by. Size and id are known by the tier and the directory. Guarded by
+// policy_lock.
+struct store_slot {
+    uint32_t parent_slot;  // POLICY_NONE = not in memory; may have gone since
+    uint32_t parent_check; // directory_key_check of its key
+    uint32_t request_class;
+    uint16_t depth;          // what is larger is the largest
+    uint16_t turn;           // likewise
+    uint16_t expected_reuse; // in parts of STORE_REUSE_CERTAIN
+    uint8_t rank;            // enum store_rank, as of the last walk
+    uint8_t flags;           // enum store_slot_flags
+};
+
+#define STORE_REUSE_CERTAIN UINT16_MAX
+
+enum store_slot_flags {
+    STORE_SLOT_RESIDENT = 1, // the policy has it
+    STORE_SLOT_PROTECTED = 2,
+    STORE_SLOT_SESSION_END = 4,
+    STORE_SLOT_WANTED = 8, // in the list of dirty blocks to be written first
+    STORE_SLOT_HIT = 16,   // used since it came
 };
 
 // Place in the policy's order, coldest first.
@@ -130,7 +150,7 @@ struct cascade {
     pthread_mutex_t policy_lock;
     const struct policy_table *policy;
     void *policy_state;
-    struct store_block *blocks; // per DRAM slot
+    struct store_slot *blocks; // per DRAM slot
     struct store_touch_lane touches[LANE_COUNT];
     uint32_t slots_seen;               // no slot from here on was ever used
     uint64_t admissions;               // guarded by policy_lock
@@ -260,9 +280,14 @@ store_discard(struct cascade *store, const struct block_place *place);
 void
 store_free(struct cascade *store, const struct directory_freed *freed);
 
+// The policy learns whether the content is protected now.
 void
-store_set_policy_flags(struct cascade *store, const struct block_id *id,
-                       const struct block_place *place, uint32_t flags);
+store_mark_protection(struct cascade *store, const struct block_id *id);
+
+// Memory that a block in DRAM takes beside its payload, at worst, without what
+// the directory has of it.
+uint64_t
+store_bytes_per_slot(const struct cascade *store);
 
 // Takes the copy in a slot out of service if it is unpinned and unprotected;
 // a dirty one only with `drop_dirty`. `*dirty` tells that it is dirty.
@@ -325,6 +350,9 @@ static inline void
 store_touch_slot(struct cascade *store, uint32_t slot)
 {
     store->policy->touch(store->policy_state, slot);
+    store->blocks[slot].flags = (uint8_t)((store->blocks[slot].flags |
+                                           STORE_SLOT_HIT) &
+                                          ~STORE_SLOT_SESSION_END);
     if (store->blocks[slot].rank != STORE_RANK_STAYS) {
         store->blocks[slot].rank = STORE_RANK_HOTTEST;
     }

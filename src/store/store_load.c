@@ -167,7 +167,6 @@ store_load_publish(struct cascade *store, const struct directory_found *found,
     struct block_label label = {.id = found->id};
     struct block_digest digest = {.id = found->id, .checksum = found->checksum};
     struct store_block block = {.id = found->id, .bytes = found->bytes};
-    struct directory_found now;
     struct block_place place;
     enum cascade_status status = tier_dram_table.commit(
         store->dram, slot, &label, &digest, &place);
@@ -184,13 +183,8 @@ store_load_publish(struct cascade *store, const struct directory_found *found,
         store_discard(store, &place);
         return status;
     }
-    // Protection may have been lifted before there was a copy to release.
-    if (found->content_protected &&
-        directory_find_content(store->directory, &found->id, &now) ==
-            CASCADE_OK &&
-        !now.content_protected) {
-        store_set_policy_flags(store, &found->id, &place, 0);
-    }
+    // Protection may have changed before there was a copy to tell of it.
+    store_mark_protection(store, &found->id);
     metric_add(store->metrics, METRIC_PROMOTIONS_TOTAL, 1);
     return CASCADE_OK;
 }
@@ -203,8 +197,9 @@ store_memory_damaged(struct cascade *store, const struct directory_found *found)
     metric_add(store->metrics, METRIC_CORRUPT_BLOCKS_TOTAL, 1);
     log_write(&store->log, LOG_LEVEL_ERROR,
               "a block in DRAM is damaged and now forgotten");
-    if (directory_withdraw(store->directory, &found->id, &found->memory, true,
-                           NULL, NULL, &lost) == CASCADE_OK) {
+    if (directory_withdraw(store->directory, &found->id, &found->memory,
+                           DIRECTORY_WITHDRAW_FORCED, NULL, NULL,
+                           &lost) == CASCADE_OK) {
         store_discard(store, &found->memory);
     }
 }
@@ -223,7 +218,8 @@ store_cold_damaged(struct cascade *store, const struct block_id *id,
                   "a block on segments is damaged and now forgotten: %s",
                   error_message());
     }
-    if (directory_withdraw(store->directory, id, place, true, NULL, NULL,
+    if (directory_withdraw(store->directory, id, place,
+                           DIRECTORY_WITHDRAW_FORCED, NULL, NULL,
                            lost) == CASCADE_OK &&
         !*lost) {
         directory_dirty_bindings(store->directory, id);

@@ -127,6 +127,20 @@ free_bytes_at(const char *path)
     return (uint64_t)facts.f_bavail * facts.f_frsize;
 }
 
+// Slots of the DRAM tier, for all that keep something of each.
+static void
+count_slots(struct cascade *store)
+{
+    uint64_t capacity_bytes = store->settings.dram_capacity_bytes;
+
+    store->granule_bytes = units_max((uint64_t)sysconf(_SC_PAGESIZE), 4 * KIB);
+    if (capacity_bytes > 0) {
+        store->slots = (uint32_t)units_min(
+            store->settings.max_blocks,
+            units_max(capacity_bytes / store->granule_bytes, 1024));
+    }
+}
+
 static enum cascade_status
 resolve_settings(struct cascade *store)
 {
@@ -152,6 +166,7 @@ resolve_settings(struct cascade *store)
         store->settings.max_blocks = store_settings_max_blocks(
             store->settings.dram_capacity_bytes + store->cold_capacity_bytes);
     }
+    count_slots(store);
     return CASCADE_OK;
 }
 
@@ -194,6 +209,7 @@ open_directory(struct cascade *store, uint64_t version_tag)
         .version_tag = version_tag,
         .max_keys = blocks <= UINT32_MAX / 2 ? blocks * 2 : blocks,
         .max_ids = blocks,
+        .memory_slots = store->slots,
         .protected_bytes_max =
             (uint64_t)((double)store->settings.dram_capacity_bytes *
                        store->settings.prefix_fraction_max),
@@ -222,7 +238,7 @@ open_policy(struct cascade *store)
     store->policy_state = allocator_array(
         store->around.allocator, 1, store->policy->state_bytes(store->slots));
     store->blocks = allocator_array(store->around.allocator, store->slots,
-                                    sizeof(struct store_block));
+                                    sizeof(struct store_slot));
     store->window_slots = allocator_array(
         store->around.allocator, STORE_WINDOW_SLOTS_MAX, sizeof(uint32_t));
     if (store->policy_state == NULL || store->blocks == NULL ||
@@ -239,7 +255,6 @@ open_policy(struct cascade *store)
 static enum cascade_status
 open_dram(struct cascade *store)
 {
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     struct tier_dram_options options = {
         .capacity_bytes = store->settings.dram_capacity_bytes,
         .huge_pages = store->settings.huge_pages,
@@ -248,13 +263,9 @@ open_dram(struct cascade *store)
     };
     enum cascade_status status;
 
-    store->granule_bytes = units_max(page, 4 * KIB);
     if (options.capacity_bytes == 0) {
         return CASCADE_OK;
     }
-    store->slots = (uint32_t)units_min(
-        store->settings.max_blocks,
-        units_max(options.capacity_bytes / store->granule_bytes, 1024));
     options.blocks_max = store->slots;
     options.granule_bytes = store->granule_bytes;
     status = tier_dram_open(&options, &store->dram);

@@ -172,14 +172,13 @@ describe_block(const struct put *put)
 static void
 settle_copy(struct cascade *store, const struct put *put,
             const struct directory_bound *bound,
-            const struct block_place *place, uint32_t policy_flags)
+            const struct block_place *place)
 {
     struct directory_found found;
 
     if (bound->place_taken) {
         if (bound->protected_now) {
-            store_set_policy_flags(store, &put->id, place,
-                                   policy_flags | POLICY_PROTECTED);
+            store_mark_protection(store, &put->id);
         }
         return;
     }
@@ -188,8 +187,7 @@ settle_copy(struct cascade *store, const struct put *put,
         CASCADE_OK) {
         store_touch(store, &found.memory);
         if (bound->protected_now) {
-            store_set_policy_flags(store, &found.id, &found.memory,
-                                   POLICY_PROTECTED);
+            store_mark_protection(store, &found.id);
         }
     }
 }
@@ -248,7 +246,7 @@ put_into_slot(struct cascade *store, struct put *put, struct tier_slot *slot,
     if (bound.deduplicated) {
         own_content(store, put);
     }
-    settle_copy(store, put, &bound, &place, block.policy_flags);
+    settle_copy(store, put, &bound, &place);
     store_free(store, &bound.freed);
     note_bound(store, put, &bound, CASCADE_TIER_LOCAL_DRAM, result);
     return CASCADE_OK;

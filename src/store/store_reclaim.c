@@ -203,8 +203,9 @@ let_go(struct reclaim *reclaim, const struct tier_segment_entry *entry)
         directory_find_content(store->directory, &entry->label.id, &found) !=
             CASCADE_OK ||
         !is_listed(reclaim, entry, &found) ||
-        directory_withdraw(store->directory, &found.id, &found.cold, true, NULL,
-                           NULL, &lost) != CASCADE_OK) {
+        directory_withdraw(store->directory, &found.id, &found.cold,
+                           DIRECTORY_WITHDRAW_FORCED, NULL, NULL,
+                           &lost) != CASCADE_OK) {
         return;
     }
     if (lost) {

@@ -9,6 +9,7 @@
 // its place is released, both under policy_lock, so that the policy never
 // speaks of a slot that someone else has got meanwhile.
 
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -36,26 +37,6 @@ unlock(pthread_mutex_t *mutex)
     check(pthread_mutex_unlock(mutex) == 0);
 }
 
-// Under policy_lock.
-static void
-insert_locked(struct cascade *store, uint32_t slot)
-{
-    struct store_block *block = &store->blocks[slot];
-    struct policy_facts facts = {
-        .bytes = block->bytes,
-        .parent = POLICY_NONE,
-        .depth = block->depth,
-        .turn = block->turn,
-        .request_class = block->request_class,
-        .expected_reuse = block->expected_reuse,
-        .flags = block->policy_flags,
-    };
-
-    memcpy(&facts.hash, block->id.bytes, sizeof(facts.hash));
-    store->policy->insert(store->policy_state, slot, &facts);
-    block->resident = true;
-}
-
 // The slot of the parent's block, if that is in DRAM.
 uint32_t
 store_parent_slot(struct cascade *store, const struct block_key *parent)
@@ -68,6 +49,36 @@ store_parent_slot(struct cascade *store, const struct block_key *parent)
         return POLICY_NONE;
     }
     return found.memory.slot;
+}
+
+static uint16_t
+limited(uint32_t value)
+{
+    return (uint16_t)units_min(value, UINT16_MAX);
+}
+
+// What is not 0 stays so.
+static uint16_t
+parts_of_certain(float probability)
+{
+    float parts = probability * (float)STORE_REUSE_CERTAIN;
+
+    if (!(parts > 0)) {
+        return 0;
+    }
+    return parts < 1 ? 1 : limited((uint32_t)fminf(parts, 65535));
+}
+
+static uint8_t
+slot_flags(uint32_t policy_flags)
+{
+    return (uint8_t)(STORE_SLOT_RESIDENT |
+                     ((policy_flags & POLICY_PROTECTED) != 0
+                          ? STORE_SLOT_PROTECTED
+                          : 0) |
+                     ((policy_flags & POLICY_SESSION_END) != 0
+                          ? STORE_SLOT_SESSION_END
+                          : 0));
 }
 
 void
@@ -84,32 +95,34 @@ store_admit(struct cascade *store, uint32_t slot,
         .expected_reuse = block->expected_reuse,
         .flags = block->policy_flags | (is_protected ? POLICY_PROTECTED : 0),
     };
+    struct store_slot kept = {
+        .parent_slot = parent,
+        .parent_check = directory_key_check(&block->parent),
+        .request_class = block->request_class,
+        .depth = limited(block->depth),
+        .turn = limited(block->turn),
+        .expected_reuse = parts_of_certain(block->expected_reuse),
+        .rank = STORE_RANK_HOTTEST,
+        .flags = slot_flags(facts.flags),
+    };
 
     memcpy(&facts.hash, block->id.bytes, sizeof(facts.hash));
     store_policy_lock(store);
-    store->blocks[slot] = *block;
-    store->blocks[slot].policy_flags = facts.flags;
     store->policy->insert(store->policy_state, slot, &facts);
-    store->blocks[slot].resident = true;
-    store->blocks[slot].parent_slot = parent;
-    store->blocks[slot].rank = STORE_RANK_HOTTEST;
-    if (slot >= store->slots_seen) {
-        store->slots_seen = slot + 1;
-    }
+    store->blocks[slot] = kept;
+    store->slots_seen = (uint32_t)units_max(store->slots_seen, slot + 1);
     store->admissions++;
     store_policy_unlock(store);
 }
 
-// The slot leaves the policy.
+// Under policy_lock: the slot leaves the policy.
 static void
-dismiss(struct cascade *store, uint32_t slot, bool evicted)
+dismiss_locked(struct cascade *store, uint32_t slot, bool evicted)
 {
-    store_policy_lock(store);
-    if (store->blocks[slot].resident) {
+    if ((store->blocks[slot].flags & STORE_SLOT_RESIDENT) != 0) {
         store->policy->remove(store->policy_state, slot, evicted);
-        store->blocks[slot].resident = false;
+        store->blocks[slot].flags = 0;
     }
-    store_policy_unlock(store);
 }
 
 void
@@ -118,7 +131,9 @@ store_discard(struct cascade *store, const struct block_place *place)
     if (place->tier != CASCADE_TIER_LOCAL_DRAM) {
         return;
     }
-    dismiss(store, place->slot, false);
+    store_policy_lock(store);
+    dismiss_locked(store, place->slot, false);
+    store_policy_unlock(store);
     // Pinned by a view or a reader: the last unpin frees the space.
     (void)tier_dram_table.release(store->dram, place, false);
     store_room_changed(store);
@@ -130,42 +145,63 @@ store_free(struct cascade *store, const struct directory_freed *freed)
     if (freed->any) {
         store_discard(store, &freed->memory);
     } else if (freed->unprotected) {
-        store_set_policy_flags(store, &freed->id, &freed->memory, 0);
+        store_mark_protection(store, &freed->id);
     }
 }
 
-void
-store_set_policy_flags(struct cascade *store, const struct block_id *id,
-                       const struct block_place *place, uint32_t flags)
+// Under the id's shard, so that the last one who looks has the last word.
+static void
+mark_protection(void *context, const struct block_place *memory,
+                bool is_protected)
 {
-    if (place->tier != CASCADE_TIER_LOCAL_DRAM) {
+    struct cascade *store = context;
+    struct store_slot *block;
+    uint32_t flags;
+
+    if (memory->tier != CASCADE_TIER_LOCAL_DRAM) {
         return;
     }
     store_policy_lock(store);
-    // The slot may hold another block by now.
-    if (block_id_equal(&store->blocks[place->slot].id, id)) {
-        store->blocks[place->slot].policy_flags = flags;
-        store->policy->change(store->policy_state, place->slot, flags);
-    }
+    block = &store->blocks[memory->slot];
+    flags = (is_protected ? POLICY_PROTECTED : 0) |
+            ((block->flags & STORE_SLOT_SESSION_END) != 0 ? POLICY_SESSION_END
+                                                          : 0);
+    store->policy->change(store->policy_state, memory->slot, flags);
+    block->flags = (uint8_t)((block->flags & ~STORE_SLOT_PROTECTED) |
+                             (is_protected ? STORE_SLOT_PROTECTED : 0));
     store_policy_unlock(store);
 }
 
-// Under the id's shard: the copy leaves the policy and gives its space back;
-// pinned, it stays and re-enters the policy as just used.
+void
+store_mark_protection(struct cascade *store, const struct block_id *id)
+{
+    directory_look(store->directory, id, mark_protection, store);
+}
+
+// Under the id's shard: the copy gives its space back and leaves the policy.
+// Whoever gets the slot next waits for policy_lock. A pinned one stays; it is
+// being used.
 static enum cascade_status
 release_unpinned(void *context, const struct block_place *place)
 {
     struct cascade *store = context;
     enum cascade_status status;
 
-    dismiss(store, place->slot, true);
+    store_policy_lock(store);
     status = tier_dram_table.release(store->dram, place, true);
-    if (status == CASCADE_BUSY) {
-        store_policy_lock(store);
-        insert_locked(store, place->slot);
-        store_policy_unlock(store);
+    if (status == CASCADE_OK) {
+        dismiss_locked(store, place->slot, true);
+    } else if (status == CASCADE_BUSY) {
+        store_touch_slot(store, place->slot);
     }
+    store_policy_unlock(store);
     return status;
+}
+
+static bool
+writes_cold(const struct cascade *store)
+{
+    return store->cold != NULL && !store->settings.cold_look_only;
 }
 
 // The block has to be written before it is dropped. What others sealed and
@@ -175,8 +211,7 @@ must_be_written(struct cascade *store, const struct directory_found *found)
 {
     struct directory_found binding;
 
-    if (store->cold == NULL || store->settings.cold_look_only ||
-        found->cold_durable) {
+    if (!writes_cold(store) || found->cold_durable) {
         return false;
     }
     return !block_place_is_set(&found->cold) ||
@@ -185,29 +220,13 @@ must_be_written(struct cascade *store, const struct directory_found *found)
            (binding.flags & DIRECTORY_DIRTY) != 0;
 }
 
-// The content in the slot, if the policy has it.
-static bool
-find_slot(struct cascade *store, uint32_t slot, struct directory_found *found)
-{
-    struct block_id id;
-    bool resident;
-
-    lock(&store->policy_lock);
-    resident = store->blocks[slot].resident;
-    id = store->blocks[slot].id;
-    unlock(&store->policy_lock);
-    return resident &&
-           directory_find_content(store->directory, &id, found) == CASCADE_OK &&
-           found->memory.tier == CASCADE_TIER_LOCAL_DRAM &&
-           found->memory.slot == slot;
-}
-
 bool
 store_slot_is_dirty(struct cascade *store, uint32_t slot)
 {
     struct directory_found found;
 
-    return find_slot(store, slot, &found) && must_be_written(store, &found);
+    return directory_find_slot(store->directory, slot, &found) == CASCADE_OK &&
+           must_be_written(store, &found);
 }
 
 enum cascade_status
@@ -216,18 +235,24 @@ store_evict_slot(struct cascade *store, uint32_t slot, bool drop_dirty,
 {
     struct directory_found found;
     enum cascade_status status;
+    uint32_t flags = 0;
     bool lost = false;
 
     *dirty = false;
-    if (!find_slot(store, slot, &found)) {
+    if (directory_find_slot(store->directory, slot, &found) != CASCADE_OK ||
+        found.memory.tier != CASCADE_TIER_LOCAL_DRAM) {
         return CASCADE_STALE;
     }
     if (!drop_dirty && must_be_written(store, &found)) {
         *dirty = true;
         return CASCADE_BUSY;
     }
+    // The copy on segments that makes it clean may go meanwhile.
+    if (!drop_dirty && writes_cold(store)) {
+        flags = DIRECTORY_WITHDRAW_NOT_LAST;
+    }
     status = directory_withdraw(store->directory, &found.id, &found.memory,
-                                false, release_unpinned, store, &lost);
+                                flags, release_unpinned, store, &lost);
     if (status != CASCADE_OK) {
         return status;
     }
@@ -338,8 +363,8 @@ wait_for_room(struct cascade *store, uint64_t events, uint64_t wait_ns)
 static bool
 cold_is_writing(const struct cascade *store)
 {
-    return store->cold != NULL && !store->settings.cold_look_only &&
-           store->background_runs && !atomic_load(&store->cold_failed);
+    return writes_cold(store) && store->background_runs &&
+           !atomic_load(&store->cold_failed);
 }
 
 // Waits for the background to clean the coldest blocks, and evicts them.
@@ -395,6 +420,14 @@ store_reserve(struct cascade *store, uint64_t bytes, uint64_t deadline_ns,
         status = reserve_waiting(store, bytes, deadline_ns, slot);
     }
     return status;
+}
+
+uint64_t
+store_bytes_per_slot(const struct cascade *store)
+{
+    return tier_dram_bytes_per_block() + sizeof(struct store_slot) +
+           sizeof(uint32_t) + // of the directory: what is in the slot
+           store->policy->state_bytes(store->slots) / store->slots;
 }
 
 enum cascade_status

@@ -29,6 +29,8 @@ update_dram(struct cascade *store)
                     CASCADE_TIER_LOCAL_DRAM, usage.capacity_bytes);
     metric_set_tier(store->metrics, METRIC_TIER_BLOCKS, CASCADE_TIER_LOCAL_DRAM,
                     usage.blocks);
+    metric_set(store->metrics, METRIC_METADATA_BYTES_PER_BLOCK,
+               store_bytes_per_slot(store));
 }
 
 static void
@@ -61,6 +63,8 @@ store_update_gauges(struct cascade *store)
     directory_usage(store->directory, &usage);
     metric_set(store->metrics, METRIC_BLOCKS, usage.contents);
     metric_set(store->metrics, METRIC_KEYS, usage.keys);
+    metric_set(store->metrics, METRIC_DIRECTORY_BYTES_PER_BLOCK,
+               usage.bytes_per_key + usage.bytes_per_content);
     metric_set(store->metrics, METRIC_PROTECTED_BLOCKS,
                usage.protected_contents);
     metric_set(store->metrics, METRIC_PROTECTED_BYTES, usage.protected_bytes);

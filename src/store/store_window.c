@@ -29,6 +29,9 @@
 #define STEP_PART 16
 #define SEARCH_PART 4
 
+// Resident and protected.
+#define HELD (STORE_SLOT_RESIDENT | STORE_SLOT_PROTECTED)
+
 static void
 lock(pthread_mutex_t *mutex)
 {
@@ -70,16 +73,16 @@ forget_rank(struct cascade *store, uint32_t slot)
 
 // Under policy_lock: the block before this one in its prompt, NULL if it is not
 // known. It may be another one by now: then that is ranked too warm.
-static struct store_block *
-parent_of(struct cascade *store, const struct store_block *block)
+static struct store_slot *
+parent_of(struct cascade *store, const struct store_slot *block)
 {
-    struct store_block *parent;
+    struct store_slot *parent;
 
     if (block->parent_slot >= store->slots) {
         return NULL;
     }
     parent = &store->blocks[block->parent_slot];
-    return parent->resident ? parent : NULL;
+    return (parent->flags & STORE_SLOT_RESIDENT) != 0 ? parent : NULL;
 }
 
 // Under policy_lock. Ranks rise during a walk, so each block is met here at
@@ -87,7 +90,7 @@ parent_of(struct cascade *store, const struct store_block *block)
 static void
 rank_with_parents(struct cascade *store, uint32_t slot, uint8_t rank)
 {
-    struct store_block *block = &store->blocks[slot];
+    struct store_slot *block = &store->blocks[slot];
 
     while (block != NULL &&
            (block->rank == STORE_RANK_STAYS || block->rank < rank)) {
@@ -100,9 +103,9 @@ rank_with_parents(struct cascade *store, uint32_t slot, uint8_t rank)
 static void
 hold_parents(struct cascade *store, uint32_t slot)
 {
-    struct store_block *block = &store->blocks[slot];
+    struct store_slot *block = &store->blocks[slot];
 
-    if (!block->resident || (block->policy_flags & POLICY_PROTECTED) == 0) {
+    if ((block->flags & HELD) != HELD) {
         return;
     }
     block->rank = STORE_RANK_STAYS;
@@ -179,11 +182,11 @@ static double
 cost_of(void *context, uint32_t slot, uint64_t bytes)
 {
     const struct search *search = context;
-    const struct store_block *block = &search->store->blocks[slot];
+    const struct store_slot *block = &search->store->blocks[slot];
 
-    if (!block->resident || block->rank == STORE_RANK_STAYS ||
-        (block->policy_flags & POLICY_PROTECTED) != 0 ||
-        (block->is_wanted && !search->drop_dirty)) {
+    if (block->rank == STORE_RANK_STAYS ||
+        (block->flags & HELD) != STORE_SLOT_RESIDENT ||
+        ((block->flags & STORE_SLOT_WANTED) != 0 && !search->drop_dirty)) {
         return -1;
     }
     return policy_window_cost(bytes, (double)block->rank / STORE_RANK_HOTTEST);
@@ -193,12 +196,13 @@ cost_of(void *context, uint32_t slot, uint64_t bytes)
 static void
 want(struct cascade *store, uint32_t slot)
 {
-    struct store_block *block = &store->blocks[slot];
+    struct store_slot *block = &store->blocks[slot];
 
     store_policy_lock(store);
-    if (block->resident && !block->is_wanted &&
+    if ((block->flags & (STORE_SLOT_RESIDENT | STORE_SLOT_WANTED)) ==
+            STORE_SLOT_RESIDENT &&
         store->wanted_count < STORE_WANTED_MAX) {
-        block->is_wanted = true;
+        block->flags |= STORE_SLOT_WANTED;
         store->wanted[store->wanted_count++] = slot;
     }
     store_policy_unlock(store);
@@ -309,7 +313,7 @@ store_take_wanted(struct cascade *store, uint32_t *slots, size_t room)
     while (count < room && store->wanted_count > 0) {
         uint32_t slot = store->wanted[--store->wanted_count];
 
-        store->blocks[slot].is_wanted = false;
+        store->blocks[slot].flags &= (uint8_t)~STORE_SLOT_WANTED;
         slots[count++] = slot;
     }
     store_policy_unlock(store);

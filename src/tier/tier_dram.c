@@ -54,8 +54,8 @@ free_slot(struct tier_dram *dram, uint32_t number)
     struct tier_dram_slot *slot = &dram->slots[number];
 
     tier_dram_lock(dram);
-    extent_release(dram->map, slot->extent);
-    slot->extent = dram->free_slot;
+    extent_release(dram->map, number);
+    slot->bytes = dram->free_slot;
     dram->free_slot = number;
     dram->slots_used--;
     tier_dram_unlock(dram);
@@ -80,7 +80,7 @@ take_slot(struct tier_dram *dram, uint64_t bytes, uint32_t *number,
         return status;
     }
     if (taken == dram->free_slot) {
-        dram->free_slot = dram->slots[taken].extent;
+        dram->free_slot = (uint32_t)dram->slots[taken].bytes;
     } else {
         dram->fresh_slot++;
     }
@@ -117,8 +117,6 @@ dram_reserve(void *self, uint64_t bytes, struct tier_slot *out)
     generation = generation_after(tier_dram_generation(
         atomic_load_explicit(&slot->word, memory_order_relaxed)));
     slot->bytes = bytes;
-    slot->offset_granules = (uint32_t)(extent.offset / dram->granule_bytes);
-    slot->extent = extent.number;
     atomic_store_explicit(&slot->word,
                           tier_dram_word(generation, TIER_DRAM_OUT),
                           memory_order_relaxed);
@@ -431,6 +429,12 @@ tier_dram_close(struct tier_dram *dram)
     return CASCADE_OK;
 }
 
+uint64_t
+tier_dram_bytes_per_block(void)
+{
+    return sizeof(struct tier_dram_slot) + extent_bytes_per_extent();
+}
+
 struct tier
 tier_dram_tier(struct tier_dram *dram)
 {
@@ -474,7 +478,7 @@ tier_dram_is_valid(struct tier_dram *dram)
     tier_dram_lock(dram);
     valid = extent_is_valid(dram->map);
     for (uint32_t i = dram->free_slot; valid && i != TIER_DRAM_SLOT_NONE;
-         i = dram->slots[i].extent) {
+         i = (uint32_t)dram->slots[i].bytes) {
         uint64_t word = atomic_load(&dram->slots[i].word);
 
         free_slots++;
@@ -490,10 +494,8 @@ tier_dram_is_valid(struct tier_dram *dram)
             continue;
         }
         extents++;
-        slot = &dram->slots[extent.owner];
-        valid = extent.owner < dram->fresh_slot &&
-                slot->extent == extent.number &&
-                tier_dram_offset(dram, slot) == extent.offset &&
+        slot = &dram->slots[extent.number];
+        valid = extent.number < dram->fresh_slot &&
                 units_round_up(slot->bytes, dram->granule_bytes) ==
                     extent.bytes;
     }

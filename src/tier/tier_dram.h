@@ -63,6 +63,10 @@ tier_dram_tier(struct tier_dram *dram);
 const void *
 tier_dram_memory(const struct tier_dram *dram, const struct block_place *place);
 
+// Memory beside the payload that a block takes, at worst.
+uint64_t
+tier_dram_bytes_per_block(void);
+
 // Pins that are out now; a sum over slots while others go on.
 uint64_t
 tier_dram_pins(const struct tier_dram *dram);
@@ -91,6 +95,10 @@ tier_dram_find_window(struct tier_dram *dram,
 // True if the slot holds the generation that the place names.
 bool
 tier_dram_holds(const struct tier_dram *dram, const struct block_place *place);
+
+// Space of the slot now; 0 if it has none. Another's, if it went meanwhile.
+uint64_t
+tier_dram_slot_bytes(struct tier_dram *dram, uint32_t slot);
 
 // The arena, for populating in the background and for passing its file.
 struct arena *

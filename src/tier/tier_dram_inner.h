@@ -20,9 +20,7 @@
 struct tier_dram_slot {
     // generation << 32 | TIER_DRAM_OUT | pins
     _Atomic uint64_t word;
-    uint64_t bytes;
-    uint32_t offset_granules;
-    uint32_t extent; // of a free slot: the next free one
+    uint64_t bytes; // of a free slot: the next free one
 };
 
 struct tier_dram {
@@ -56,11 +54,15 @@ tier_dram_word(uint32_t generation, uint64_t bits)
     return (uint64_t)generation << 32 | bits;
 }
 
+// Of a slot that is not free, and stays so. Its number is that of its extent.
 static inline uint64_t
 tier_dram_offset(const struct tier_dram *dram,
                  const struct tier_dram_slot *slot)
 {
-    return slot->offset_granules * dram->granule_bytes;
+    struct extent extent;
+
+    extent_read(dram->map, (uint32_t)(slot - dram->slots), &extent);
+    return extent.offset;
 }
 
 static inline void

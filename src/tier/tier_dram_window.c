@@ -18,10 +18,10 @@ may_go(void *context, const struct extent *extent)
 {
     const struct window_search *search = context;
     uint64_t word = atomic_load_explicit(
-        &search->dram->slots[extent->owner].word, memory_order_relaxed);
+        &search->dram->slots[extent->number].word, memory_order_relaxed);
 
     return (word & (TIER_DRAM_OUT | TIER_DRAM_PINS)) == 0 &&
-           search->wanted->cost(search->wanted->context, extent->owner,
+           search->wanted->cost(search->wanted->context, extent->number,
                                 extent->bytes) >= 0;
 }
 
@@ -30,7 +30,7 @@ window_cost(void *context, const struct extent *extent)
 {
     const struct window_search *search = context;
 
-    return search->wanted->cost(search->wanted->context, extent->owner,
+    return search->wanted->cost(search->wanted->context, extent->number,
                                 extent->bytes);
 }
 
@@ -57,13 +57,24 @@ tier_dram_find_window(struct tier_dram *dram, struct tier_dram_window *window)
 
         for (uint32_t i = 0; more && i < found.extents; i++) {
             if (extent.used) {
-                window->slots[window->count++] = extent.owner;
+                window->slots[window->count++] = extent.number;
             }
             more = extent_next(dram->map, extent.number, &extent);
         }
     }
     tier_dram_unlock(dram);
     return any ? CASCADE_OK : CASCADE_NO_SPACE;
+}
+
+uint64_t
+tier_dram_slot_bytes(struct tier_dram *dram, uint32_t slot)
+{
+    struct extent extent;
+
+    tier_dram_lock(dram);
+    extent_read(dram->map, slot, &extent);
+    tier_dram_unlock(dram);
+    return extent.bytes;
 }
 
 bool

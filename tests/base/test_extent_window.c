@@ -43,8 +43,8 @@ may_go(void *context, const struct extent *extent)
     struct world *world = context;
 
     assert_true(extent->used);
-    world->asked[extent->owner]++;
-    return !world->stays[extent->owner];
+    world->asked[extent->number]++;
+    return !world->stays[extent->number];
 }
 
 static double
@@ -52,8 +52,8 @@ cost(void *context, const struct extent *extent)
 {
     const struct world *world = context;
 
-    assert_false(world->stays[extent->owner]);
-    return world->cost[extent->owner];
+    assert_false(world->stays[extent->number]);
+    return world->cost[extent->number];
 }
 
 static void
@@ -97,10 +97,10 @@ cheapest(const struct world *world, uint64_t bytes, uint32_t used_max)
         uint32_t used = 0;
         bool end = false;
 
-        while (!end && !(at.used && world->stays[at.owner])) {
+        while (!end && !(at.used && world->stays[at.number])) {
             sum += at.bytes;
             used += at.used;
-            price += at.used ? world->cost[at.owner] : 0;
+            price += at.used ? world->cost[at.number] : 0;
             if (sum >= bytes) {
                 if (used <= used_max && (best < 0 || price < best)) {
                     best = price;
@@ -127,8 +127,8 @@ check_window(const struct world *world, const struct extent_window *window,
         sum += at.bytes;
         used += at.used;
         if (at.used) {
-            assert_false(world->stays[at.owner]);
-            price += world->cost[at.owner];
+            assert_false(world->stays[at.number]);
+            price += world->cost[at.number];
         }
         if (i + 1 < window->extents) {
             assert_true(extent_next(world->map, at.number, &at));
