@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Cases that read local DRAM: get, acquire, exists, and a batch of gets. The
-// limit of a get copies the same bytes from private memory into the same
-// target, block by block.
+// Cases that read local DRAM: get, acquire, and a batch of gets. The limit of a
+// get copies the same bytes from private memory into the same target, block by
+// block.
 
 #include <string.h>
 
@@ -129,64 +129,6 @@ work_acquire(struct bench_run *run, struct bench_sample *sample)
     return CASCADE_OK;
 }
 
-// As many blocks as the index shall hold, put in batches.
-static enum cascade_status
-set_up_exists(struct bench_run *run)
-{
-    size_t bytes = run->blocks * run->block_bytes;
-    enum cascade_status status = buffer_take(bytes, &run->source);
-
-    if (status == CASCADE_OK) {
-        status = bench_open(run, bench_dram_bytes(run, run->blocks), 0);
-    }
-    if (status != CASCADE_OK) {
-        return status;
-    }
-    bench_fill_source(run, 0);
-    return bench_put_all(run);
-}
-
-static uint64_t
-memory_bytes_exists(const struct bench_run *run)
-{
-    return run->blocks * run->block_bytes + bench_dram_bytes(run, run->blocks);
-}
-
-// Every other question is for a key that was never put.
-static enum cascade_status
-work_exists(struct bench_run *run, struct bench_sample *sample)
-{
-    uint64_t number = run->round;
-
-    for (uint64_t i = 0; i < run->operations; i++) {
-        uint64_t absent = i % 2;
-        uint8_t room[BENCH_KEY_BYTES];
-        enum cascade_status status;
-        struct cascade_key key;
-        uint64_t elapsed_ns;
-
-        // Full period over 2^64; its high bits say which block.
-        number = number * UINT64_C(6364136223846793005) + 1;
-        key = bench_key(absent, (number >> 32) % run->blocks, room);
-        elapsed_ns = bench_now();
-        status = cascade_exists(run->store, key);
-        elapsed_ns = bench_now() - elapsed_ns;
-        sample->work.ns += elapsed_ns;
-        if (run->round > 0) {
-            bench_note_latency(&run->latencies, elapsed_ns);
-        }
-        if (status != CASCADE_OK && status != CASCADE_NOT_FOUND) {
-            return status;
-        }
-        if (absent == 0) {
-            sample->misses += status == CASCADE_NOT_FOUND;
-        } else {
-            sample->wrong_bytes += status == CASCADE_OK;
-        }
-    }
-    return CASCADE_OK;
-}
-
 static enum cascade_status
 set_up_batch(struct bench_run *run)
 {
@@ -215,19 +157,6 @@ const struct bench_driver bench_driver_acquire = {
     .work = work_acquire,
     .bar_quantile = 0.5,
     .bar_ns = 2 * NS_PER_US,
-    .limit_work = NULL,
-    .tear_down = bench_tear_down,
-};
-
-const struct bench_driver bench_driver_exists = {
-    .name = "exists",
-    .limit = "time_bar",
-    .moves_bytes = false,
-    .memory_bytes = memory_bytes_exists,
-    .set_up = set_up_exists,
-    .work = work_exists,
-    .bar_quantile = 0.99,
-    .bar_ns = 5 * NS_PER_US,
     .limit_work = NULL,
     .tear_down = bench_tear_down,
 };

@@ -22,10 +22,13 @@
 #define DISK_TIMES 6
 
 static const struct bench_driver *const drivers[] = {
-    &bench_driver_id,        &bench_driver_put,        &bench_driver_put_known,
-    &bench_driver_if_absent, &bench_driver_get,        &bench_driver_acquire,
-    &bench_driver_exists,    &bench_driver_batch_get,  &bench_driver_cold_write,
-    &bench_driver_cold_get,  &bench_driver_cold_batch, &bench_driver_restart,
+    &bench_driver_id,           &bench_driver_put,
+    &bench_driver_put_known,    &bench_driver_if_absent,
+    &bench_driver_first_put,    &bench_driver_get,
+    &bench_driver_acquire,      &bench_driver_exists,
+    &bench_driver_exists_batch, &bench_driver_batch_get,
+    &bench_driver_cold_write,   &bench_driver_cold_get,
+    &bench_driver_cold_batch,   &bench_driver_restart,
 };
 
 const struct bench_driver *
