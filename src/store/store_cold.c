@@ -24,33 +24,44 @@
 // And this part of the cold tier at most.
 #define BATCH_PART 4
 
+// The lock proper is a flag, so that waiting for it has a deadline of the steady
+// clock, by a condition that every thread checker knows.
 enum cascade_status
 store_cold_begin(struct cascade *store, uint64_t deadline_ns)
 {
     uint64_t now_ns = store_now(store);
     uint64_t wait_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+    enum cascade_status status = CASCADE_OK;
     struct timespec until;
-    uint64_t nanoseconds;
-    int failed;
+    int failed = 0;
 
-    check(clock_gettime(CLOCK_REALTIME, &until) == 0);
-    wait_ns = units_min(wait_ns, 86400 * NS_PER_S);
-    nanoseconds = (uint64_t)until.tv_nsec + wait_ns;
-    until.tv_sec += (time_t)(nanoseconds / NS_PER_S);
-    until.tv_nsec = (long)(nanoseconds % NS_PER_S);
-    failed = pthread_mutex_timedlock(&store->cold_lock, &until);
-    if (failed == ETIMEDOUT) {
-        return error_set(CASCADE_TIMEOUT,
-                         "the cold tier was still busy when the deadline "
-                         "passed");
+    check(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
+    wait_ns = units_min(wait_ns, 86400 * NS_PER_S) + (uint64_t)until.tv_nsec;
+    until.tv_sec += (time_t)(wait_ns / NS_PER_S);
+    until.tv_nsec = (long)(wait_ns % NS_PER_S);
+    check(pthread_mutex_lock(&store->cold_lock) == 0);
+    while (store->cold_taken && failed == 0) {
+        failed = pthread_cond_timedwait(&store->cold_free, &store->cold_lock,
+                                        &until);
+        check(failed == 0 || failed == ETIMEDOUT);
     }
-    check(failed == 0);
-    return CASCADE_OK;
+    if (store->cold_taken) {
+        status = error_set(CASCADE_TIMEOUT,
+                           "the cold tier was still busy when the deadline "
+                           "passed");
+    } else {
+        store->cold_taken = true;
+    }
+    check(pthread_mutex_unlock(&store->cold_lock) == 0);
+    return status;
 }
 
 void
 store_cold_end(struct cascade *store)
 {
+    check(pthread_mutex_lock(&store->cold_lock) == 0);
+    store->cold_taken = false;
+    check(pthread_cond_signal(&store->cold_free) == 0);
     check(pthread_mutex_unlock(&store->cold_lock) == 0);
 }
 

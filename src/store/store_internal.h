@@ -165,7 +165,10 @@ struct cascade {
     struct tier_segment *cold; // NULL: no cold tier
     struct tier cold_tier;
     uint64_t cold_capacity_bytes;
+    // Whoever set `cold_taken` (store_cold_begin) holds what is called cold_lock.
     pthread_mutex_t cold_lock;
+    pthread_cond_t cold_free;
+    bool cold_taken;
     struct store_writer *writer;         // the one in use
     struct store_writer *reclaim_writer; // takes its place during a reclaim
     pthread_mutex_t clear_lock;          // taken alone
@@ -243,11 +246,6 @@ store_now(const struct cascade *store);
 enum cascade_status
 store_open_in(const struct cascade_options *options,
               const struct store_surroundings *around, struct cascade **store);
-
-// Ends the store as a crash would: nothing is flushed, sealed or released.
-// For tests.
-void
-store_crash(struct cascade *store);
 
 // --- store_room.c: space in DRAM
 

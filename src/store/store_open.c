@@ -49,6 +49,7 @@ init_locks(struct cascade *store)
     check(pthread_mutex_init(&store->room_lock, NULL) == 0);
     check(pthread_mutex_init(&store->background_lock, NULL) == 0);
     check(pthread_mutex_init(&store->regions_lock, NULL) == 0);
+    check(pthread_cond_init(&store->cold_free, &monotonic) == 0);
     check(pthread_cond_init(&store->loads_changed, &monotonic) == 0);
     check(pthread_cond_init(&store->room_changed, &monotonic) == 0);
     check(pthread_cond_init(&store->background_wake, &monotonic) == 0);
@@ -61,6 +62,7 @@ fini_locks(struct cascade *store)
     (void)pthread_cond_destroy(&store->background_wake);
     (void)pthread_cond_destroy(&store->room_changed);
     (void)pthread_cond_destroy(&store->loads_changed);
+    (void)pthread_cond_destroy(&store->cold_free);
     (void)pthread_mutex_destroy(&store->regions_lock);
     (void)pthread_mutex_destroy(&store->background_lock);
     (void)pthread_mutex_destroy(&store->room_lock);
