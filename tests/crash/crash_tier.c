@@ -45,13 +45,31 @@ struct store {
     bool file_order;
 };
 
+// Which records were tried in which writer's folder: a set of their hashes.
+#define TRIED_SLOTS 8192
+#define SHOWN_MAX 4096
+
+struct tried {
+    uint64_t slots[TRIED_SLOTS];
+    uint32_t count;
+};
+
+// What was shown at an opening, to be looked up when the store is there.
+struct shown {
+    struct block_version version;
+    uint32_t segment;
+};
+
 struct world {
+    struct tried tried;
+    struct shown shown[SHOWN_MAX];
+    uint32_t shown_count;
     struct file_sectors disk;
     struct clock_fake clock;
     struct segment_lease_holder holder;
     struct crash_model model;
     struct store store;
-    struct store scratch;
+    uint64_t scratch_hash;
     const struct crash_tier_options *options;
     struct crash_tier_counts *counts;
     uint64_t random;
@@ -98,6 +116,76 @@ give_version(struct world *world)
 }
 
 // ---------------------------------------------------------------------------
+// Ghosts: records that nobody wrote where they are shown
+
+// The slot of a record in the set, or the free one where it would be.
+static uint64_t *
+tried_slot(struct world *world, struct block_version version,
+           const char *writer)
+{
+    uint64_t hash = version.time_ns * 31 + version.tag;
+    uint64_t at;
+
+    for (; *writer != '\0' && *writer != '/'; writer++) {
+        hash = hash * 1099511628211u + (unsigned char)*writer;
+    }
+    hash = file_sectors_next(&hash) | 1;
+    at = hash % TRIED_SLOTS;
+    while (world->tried.slots[at] != 0 && world->tried.slots[at] != hash) {
+        at = (at + 1) % TRIED_SLOTS;
+    }
+    if (world->tried.slots[at] == 0) {
+        check(world->tried.count < TRIED_SLOTS / 2);
+        world->scratch_hash = hash;
+    }
+    return &world->tried.slots[at];
+}
+
+static void
+note_tried(struct world *world, struct block_version version)
+{
+    uint64_t *slot = tried_slot(world, version,
+                                world->store.cold->lease.writer);
+
+    if (*slot == 0) {
+        *slot = world->scratch_hash;
+        world->tried.count++;
+    }
+}
+
+static enum cascade_status
+append(struct world *world, struct tier_segment_put *puts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        note_tried(world, puts[i].label.version);
+    }
+    return tier_segment_append(world->store.cold, puts, count);
+}
+
+static void
+look_for_ghosts(struct world *world)
+{
+    const struct tier_segment *cold = world->store.cold;
+
+    for (uint32_t i = 0; i < world->shown_count; i++) {
+        const struct shown *shown = &world->shown[i];
+        const struct tier_segment_handle *handle = NULL;
+
+        if (shown->segment < cold->handle_count) {
+            handle = cold->handles[shown->segment];
+        }
+        if (handle != NULL &&
+            *tried_slot(world, shown->version, handle->path) == 0) {
+            crash_model_complain(&world->model,
+                                 "a ghost: %s shows a record that was never "
+                                 "written there",
+                                 handle->path);
+        }
+    }
+    world->shown_count = 0;
+}
+
+// ---------------------------------------------------------------------------
 // What a store knows
 
 static struct world *visited;
@@ -141,6 +229,10 @@ visit(void *context, const struct tier_segment_entry *entry)
     int key;
 
     store->last_ns = units_max(store->last_ns, entry->label.version.time_ns);
+    if (visited->shown_count < SHOWN_MAX) {
+        visited->shown[visited->shown_count].version = entry->label.version;
+        visited->shown[visited->shown_count++].segment = entry->segment;
+    }
     if ((entry->label.flags & BLOCK_LABEL_CLEAR) != 0) {
         if (block_version_compare(entry->label.version, store->cleared) >= 0) {
             store->cleared = entry->label.version;
@@ -300,7 +392,7 @@ put_some(struct world *world)
         puts[i].label.key_bytes = 0;
         crash_model_push(&world->model, keys[i], contents[i]);
     }
-    (void)tier_segment_append(world->store.cold, puts, count);
+    (void)append(world, puts, count);
     for (size_t i = 0; i < count; i++) {
         if (puts[i].status == CASCADE_OK) {
             note_append(world, keys[i], &puts[i].label, contents[i],
@@ -341,6 +433,7 @@ put_stream(struct world *world)
         return;
     }
     crash_model_push(&world->model, key, content);
+    note_tried(world, label.version);
     if (table->commit(cold, &slot, &label, &digest, &place) != CASCADE_OK) {
         table->abandon(cold, &slot);
         return;
@@ -360,7 +453,7 @@ put_bare(struct world *world, uint32_t key, uint32_t content, uint32_t flags)
         put.label.id = world->model.contents[content].id;
     }
     crash_model_push(&world->model, key, content);
-    if (tier_segment_append(world->store.cold, &put, 1) == CASCADE_OK) {
+    if (append(world, &put, 1) == CASCADE_OK) {
         note_append(world, key, &put.label, content, &put.place, put.segment);
     }
 }
@@ -405,7 +498,7 @@ clear_all(struct world *world)
     for (uint32_t key = 0; key < CRASH_KEYS; key++) {
         crash_model_push(&world->model, key, 0);
     }
-    if (tier_segment_append(store->cold, &put, 1) == CASCADE_OK) {
+    if (append(world, &put, 1) == CASCADE_OK) {
         store->cleared = put.label.version;
         store->cleared_segment = put.segment;
     }
@@ -445,7 +538,7 @@ carry_payload(struct world *world, uint32_t key, uint32_t content)
     fill_key(&put.label, key);
     put.label.id = known->id;
     put.label.version = store->rows[key].version;
-    if (tier_segment_append(store->cold, &put, 1) != CASCADE_OK) {
+    if (append(world, &put, 1) != CASCADE_OK) {
         return false;
     }
     store->places[content] = put.place;
@@ -466,7 +559,7 @@ carry_bare(struct world *world, uint32_t key)
     if (row->state != 0) {
         put.label.id = world->model.contents[row->state].id;
     }
-    if (tier_segment_append(world->store.cold, &put, 1) != CASCADE_OK) {
+    if (append(world, &put, 1) != CASCADE_OK) {
         return false;
     }
     row->segment = put.segment;
@@ -480,7 +573,7 @@ carry_clear(struct world *world)
     struct tier_segment_put put = {.label.flags = BLOCK_LABEL_CLEAR,
                                    .label.version = store->cleared};
 
-    if (tier_segment_append(store->cold, &put, 1) != CASCADE_OK) {
+    if (append(world, &put, 1) != CASCADE_OK) {
         return false;
     }
     store->cleared_segment = put.segment;
@@ -591,6 +684,7 @@ open_once(struct world *world)
     };
 
     memset(store, 0, sizeof(*store));
+    world->shown_count = 0;
     store->file_order = world->options->file_order;
     visited = world;
     return tier_segment_open(&options, visit, store, &store->floor,
@@ -713,6 +807,7 @@ start_again(struct world *world, bool after_cut)
                              error_message());
         return;
     }
+    look_for_ghosts(world);
     compare(world, after_cut);
 }
 
@@ -724,6 +819,7 @@ set_up(struct world *world, const struct crash_tier_options *options,
 
     world->options = options;
     world->counts = counts;
+    memset(&world->tried, 0, sizeof(world->tried));
     world->random = options->seed * 0x9E3779B97F4A7C15u + 1;
     world->tag = options->seed << 20;
     world->segment_bytes = sizes[pick(world, 4)] * KIB;
