@@ -189,11 +189,6 @@ tier_segment_retire(struct tier_segment *cold, uint32_t segment,
 struct block_version
 tier_segment_oldest_version(struct tier_segment *cold);
 
-// True if `segment` was created after `version` was given.
-bool
-tier_segment_created_after(struct tier_segment *cold, uint32_t segment,
-                           struct block_version version);
-
 struct tier_segment_usage {
     uint64_t own_bytes; // files of own and adopted directories
     uint64_t own_segments;

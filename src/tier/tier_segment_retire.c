@@ -454,19 +454,3 @@ tier_segment_oldest_version(struct tier_segment *cold)
     (void)pthread_mutex_unlock(&cold->table_lock);
     return oldest;
 }
-
-bool
-tier_segment_created_after(struct tier_segment *cold, uint32_t segment,
-                           struct block_version version)
-{
-    bool after = false;
-
-    (void)pthread_mutex_lock(&cold->table_lock);
-    if (segment < cold->handle_count && cold->handles[segment] != NULL &&
-        cold->handles[segment]->facts_known) {
-        after = block_version_compare(cold->handles[segment]->facts.created,
-                                      version) > 0;
-    }
-    (void)pthread_mutex_unlock(&cold->table_lock);
-    return after;
-}

@@ -289,10 +289,6 @@ test_reclaims_the_oldest(void **state)
     assert_int_equal(all[8].segment, all[0].segment);
     assert_int_equal(tier_segment_oldest(one.cold, &info), CASCADE_OK);
     assert_int_equal(info.segment, all[0].segment);
-    assert_true(tier_segment_created_after(one.cold, all[1].segment,
-                                           one.rows[0].version));
-    assert_false(tier_segment_created_after(one.cold, all[0].segment,
-                                            one.rows[0].version));
     assert_int_equal(
         tier_segment_entries(one.cold, info.segment, count_keys, &keys),
         CASCADE_OK);
