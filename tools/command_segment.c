@@ -438,6 +438,12 @@ run_file(struct reading *reading, action *run, char *path)
     }
     status = run(reading, file);
     progress_stop(&reading->progress);
+    if (status == CASCADE_OK && file->facts.kind == SEGMENT_FILE_HEADLESS) {
+        status = error_set(CASCADE_CORRUPT,
+                           "the header of %s is damaged; its trailer stands in "
+                           "for it, and nothing is lost",
+                           path);
+    }
     if (status != CASCADE_OK) {
         reading->bad = true;
         (void)output_failure(status);

@@ -46,8 +46,9 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #define SEGMENT_SUBJECT_PATH_BYTES 512
 
 enum segment_file_kind {
-    SEGMENT_FILE_RECORDS = 1, // records, then perhaps footer and trailer
-    SEGMENT_FILE_INDEX = 2,   // footer and trailer of another writer's file
+    SEGMENT_FILE_HEADLESS = 0, // in memory only: known from the trailer alone
+    SEGMENT_FILE_RECORDS = 1,  // records, then perhaps footer and trailer
+    SEGMENT_FILE_INDEX = 2,    // footer and trailer of another writer's file
 };
 
 enum segment_file_flags {

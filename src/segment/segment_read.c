@@ -73,6 +73,30 @@ read_trailer(struct segment_reader *reader, struct segment_file *file)
     return CASCADE_OK;
 }
 
+// True if an intact trailer tells what is needed to read a file whose header is
+// damaged: its uuid and unit of alignment.
+static bool
+read_head_from_trailer(struct segment_reader *reader, struct segment_file *file)
+{
+    struct segment_trailer trailer;
+    uint8_t *data;
+
+    if (file->bytes < 2 * SEGMENT_ALIGNMENT_MIN ||
+        read_rounded(reader, &file->io, file->bytes - sizeof(trailer),
+                     sizeof(trailer), reader->header, &data) != CASCADE_OK) {
+        return false;
+    }
+    memcpy(&trailer, data, sizeof(trailer));
+    if (!segment_format_alignment_is_valid(trailer.alignment)) {
+        return false;
+    }
+    memset(&file->facts, 0, sizeof(file->facts));
+    file->facts.kind = SEGMENT_FILE_HEADLESS;
+    file->facts.alignment_bytes = trailer.alignment;
+    memcpy(file->facts.uuid, trailer.uuid, sizeof(trailer.uuid));
+    return segment_format_check_trailer(&trailer, &file->facts, file->bytes);
+}
+
 static enum cascade_status
 read_head(struct segment_reader *reader, struct segment_file *file,
           bool *foreign)
@@ -94,6 +118,10 @@ read_head(struct segment_reader *reader, struct segment_file *file,
     }
     status = segment_format_get_file_header(
         data, sizeof(struct segment_file_header), file->path, &file->facts);
+    if ((status == CASCADE_NOT_FOUND || status == CASCADE_CORRUPT) &&
+        read_head_from_trailer(reader, file)) {
+        status = CASCADE_OK;
+    }
     *foreign = status == CASCADE_NOT_FOUND;
     return status;
 }

@@ -48,6 +48,18 @@ next_file(struct tier_segment *cold, uint32_t directory, uint64_t number)
     return next;
 }
 
+// All that the files before this one may have said is at or below this.
+static struct block_version
+highest_before(const struct tier_segment *cold,
+               const struct tier_segment_handle *handle)
+{
+    struct block_version all = {cold->highest.time_ns + 1, 0};
+
+    return handle->facts.kind == SEGMENT_FILE_HEADLESS
+               ? all
+               : handle->facts.earlier_highest;
+}
+
 static struct block_version
 directory_floor(struct tier_segment *cold, uint32_t directory,
                 uint64_t header_bytes)
@@ -92,7 +104,7 @@ directory_floor(struct tier_segment *cold, uint32_t directory,
         }
         after = next_file(cold, directory, live + 1);
         if (after != NULL && !is_explained(cold, directory, live)) {
-            floor = tier_segment_later(floor, after->facts.earlier_highest);
+            floor = tier_segment_later(floor, highest_before(cold, after));
         }
         live++;
     }

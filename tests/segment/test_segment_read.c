@@ -247,6 +247,7 @@ test_other_files(void **state)
     header.crc = crc32c(0, &header, offsetof(struct segment_file_header, crc));
     memcpy(data, &header, sizeof(header));
     store_and_open(&many, data, bytes, CASCADE_VERSION, false);
+    data[bytes - 5] ^= 1; // a trailer would stand in
     data[100] ^= 1;
     store_and_open(&many, data, bytes, CASCADE_CORRUPT, false);
     data[0] ^= 1;
@@ -255,6 +256,48 @@ test_other_files(void **state)
                                        many.fixture.directory, "none", "none",
                                        &file, NULL),
                      CASCADE_NOT_FOUND);
+    free(data);
+    finish(&many);
+}
+
+// Any byte of the header is damaged: the trailer tells uuid and alignment, and
+// all that the file holds is read. The trailer too: it is damaged.
+static void
+test_trailer_stands_in(void **state)
+{
+    struct many many;
+    uint64_t bytes;
+    uint8_t *data;
+
+    (void)state;
+    start(&many, SEGMENT_IO_PREAD, 0);
+    data = fixture_load(&many.fixture, "a.seg", &bytes);
+    for (size_t at = 0; at < sizeof(struct segment_file_header); at += 3) {
+        struct segment_file *file = NULL;
+        bool foreign = true;
+
+        data[at] ^= 0x40;
+        fixture_store(&many.fixture, "b.seg", data, bytes);
+        assert_int_equal(segment_read_open(many.fixture.reader,
+                                           many.fixture.directory, "b.seg",
+                                           "b.seg", &file, &foreign),
+                         CASCADE_OK);
+        assert_false(foreign);
+        assert_int_equal(file->facts.kind, SEGMENT_FILE_HEADLESS);
+        assert_memory_equal(file->facts.uuid, many.file->facts.uuid, 16);
+        assert_int_equal(file->facts.alignment_bytes,
+                         many.file->facts.alignment_bytes);
+        assert_int_equal(file->entry_count, many.file->entry_count);
+        segment_read_close(many.fixture.io, file);
+        data[at] ^= 0x40;
+    }
+    for (size_t at = 1; at <= sizeof(struct segment_trailer); at++) {
+        data[40] ^= 1;
+        data[bytes - at] ^= 0x40;
+        store_and_open(&many, data, bytes, CASCADE_CORRUPT, false);
+        data[bytes - at] ^= 0x40;
+        data[40] ^= 1;
+    }
     free(data);
     finish(&many);
 }
@@ -371,6 +414,7 @@ main(void)
         cmocka_unit_test(test_damaged_ones_are_named),
         cmocka_unit_test(test_places_from_nowhere),
         cmocka_unit_test(test_other_files),
+        cmocka_unit_test(test_trailer_stands_in),
         cmocka_unit_test(test_reader_rounds_out),
         cmocka_unit_test(test_long_index),
         cmocka_unit_test(test_nth_allocation_fails),

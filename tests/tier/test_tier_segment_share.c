@@ -327,6 +327,86 @@ test_missing_file_withholds_what_it_may_have_changed(void **state)
     cold_world_remove(&world);
 }
 
+// Spoils the header of a file, and its trailer if that is wanted.
+static void
+damage(const char *path, bool trailer_too)
+{
+    FILE *file = fopen(path, "r+");
+
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 40, SEEK_SET), 0);
+    assert_int_equal(fputc(0x5a, file), 0x5a);
+    assert_int_equal(fputc(0x5a, file), 0x5a);
+    if (trailer_too) {
+        assert_int_equal(fseek(file, -100, SEEK_END), 0);
+        assert_int_equal(fputc(0x5a, file), 0x5a);
+    }
+    assert_int_equal(fclose(file), 0);
+}
+
+// A trailer stands in for its file's header: nothing is forgotten for that.
+static void
+test_damaged_header_of_a_sealed_file(void **state)
+{
+    struct cold_world world;
+    char path[512];
+
+    (void)state;
+    for (unsigned which = 1; which <= 3; which++) {
+        char name[32];
+
+        cold_world_make(&world);
+        assert_int_equal(cold_start(&world, &one, COLD_HERE, true), CASCADE_OK);
+        write_three_segments(&one);
+        close_ok(&one);
+        (void)snprintf(name, sizeof(name), "%08u.seg", which);
+        cold_find_file(&world, name, 0, path, sizeof(path));
+        damage(path, false);
+        for (unsigned i = 0; i < 2; i++) {
+            struct tier_segment_info info;
+
+            assert_int_equal(cold_start(&world, &two, COLD_HERE, true),
+                             CASCADE_OK);
+            assert_int_equal(cold_get(&two, 1, 1), CASCADE_NOT_FOUND);
+            assert_int_equal(cold_get(&two, 2, 2), CASCADE_OK);
+            assert_int_equal(cold_put(&two, 3, i, 100), CASCADE_OK);
+            // It is the first to go, and all of it can be moved on.
+            assert_int_equal(tier_segment_oldest(two.cold, &info), CASCADE_OK);
+            assert_non_null(strstr(info.path, name));
+            two.shown = 0;
+            assert_int_equal(
+                tier_segment_entries(two.cold, info.segment, cold_visit, &two),
+                CASCADE_OK);
+            assert_int_equal(two.shown, 1);
+            close_ok(&two);
+        }
+        cold_world_remove(&world);
+    }
+}
+
+// A file of which the header is damaged beside a missing one: all is void that
+// the missing one may have changed.
+static void
+test_damaged_header_behind_a_missing_file(void **state)
+{
+    struct cold_world world;
+    char path[512];
+
+    (void)state;
+    cold_world_make(&world);
+    assert_int_equal(cold_start(&world, &one, COLD_HERE, true), CASCADE_OK);
+    write_three_segments(&one);
+    close_ok(&one);
+    cold_find_file(&world, "00000003.seg", 0, path, sizeof(path));
+    damage(path, false);
+    cold_find_file(&world, "00000002.seg", 0, path, sizeof(path));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(cold_start(&world, &two, COLD_HERE, true), CASCADE_OK);
+    assert_int_equal(cold_get(&two, 1, 1), CASCADE_NOT_FOUND);
+    close_ok(&two);
+    cold_world_remove(&world);
+}
+
 static void
 test_damaged_file_withholds_what_it_may_have_changed(void **state)
 {
@@ -337,7 +417,6 @@ test_damaged_file_withholds_what_it_may_have_changed(void **state)
     (void)state;
     for (unsigned which = 2; which <= 3; which++) {
         char name[32];
-        FILE *file;
 
         cold_world_make(&world);
         assert_int_equal(cold_start(&world, &one, COLD_HERE, true), CASCADE_OK);
@@ -352,12 +431,7 @@ test_damaged_file_withholds_what_it_may_have_changed(void **state)
         close_ok(&one);
         (void)snprintf(name, sizeof(name), "%08u.seg", which);
         cold_find_file(&world, name, 0, path, sizeof(path));
-        file = fopen(path, "r+");
-        assert_non_null(file);
-        assert_int_equal(fseek(file, 40, SEEK_SET), 0);
-        assert_int_equal(fputc(0x5a, file), 0x5a);
-        assert_int_equal(fputc(0x5a, file), 0x5a);
-        assert_int_equal(fclose(file), 0);
+        damage(path, true);
         assert_int_equal(cold_start(&world, &two, COLD_HERE, true), CASCADE_OK);
         assert_int_equal(cold_get(&two, 1, 1), CASCADE_NOT_FOUND);
         assert_int_equal(cold_get(&two, 2, 2),
@@ -569,6 +643,8 @@ main(void)
         cmocka_unit_test(test_adopts_during_a_refresh),
         cmocka_unit_test(test_missing_file_withholds_what_it_may_have_changed),
         cmocka_unit_test(test_damaged_file_withholds_what_it_may_have_changed),
+        cmocka_unit_test(test_damaged_header_of_a_sealed_file),
+        cmocka_unit_test(test_damaged_header_behind_a_missing_file),
         cmocka_unit_test(test_purge_is_a_miss_where_keys_never_move),
         cmocka_unit_test(test_purge_of_leases_ends_the_writer),
         cmocka_unit_test(test_looks_without_a_trace),
