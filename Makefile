@@ -64,6 +64,9 @@ fuzz:
 	@cmake --build build-fuzz --parallel $(JOBS) --target fuzz_programs
 	@JOBS=$(JOBS) scripts/fuzz build-fuzz $(SECONDS) $(TARGET)
 
+check-analyzer: build
+	@JOBS=$(JOBS) scripts/check_analyzer $(BUILD)
+
 lint:
 	@scripts/setup --lint
 	$(call build_in,$(BUILD))

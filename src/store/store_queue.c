@@ -377,6 +377,7 @@ cascade_queue_wait(struct cascade_queue *queue,
     while (taken < room && queue->done > 0) {
         struct entry *entry = oldest(queue, ENTRY_DONE);
 
+        check(entry != NULL);
         completions[taken++] = entry->completion;
         entry->state = ENTRY_FREE;
         queue->done--;
