@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/units.h"
+#include "support/alignment.h"
 
 #define GUARD 4096
 
@@ -212,7 +213,9 @@ fixture_options(const struct fixture *fixture, const char *name,
     options->name = name;
     options->path = name;
     options->staging_bytes = 8 * MIB;
-    options->facts.alignment_bytes = alignment_bytes;
+    options->facts.alignment_bytes = alignment_bytes != 0
+                                         ? alignment_bytes
+                                         : alignment_of_tests();
     options->facts.number = 5;
     options->facts.lowest_live_number = 2;
     options->facts.rebind_allowed = true;

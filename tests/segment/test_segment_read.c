@@ -310,7 +310,7 @@ test_reader_rounds_out(void **state)
     size_t asked;
 
     (void)state;
-    start(&many, SEGMENT_IO_AUTO, 0);
+    start(&many, SEGMENT_IO_AUTO, 4096);
     assert_int_equal(many.file->facts.alignment_bytes, 4096);
     many.file->io.alignment_bytes = 65536;
     many.file->io.memory_alignment_bytes = 65536;

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "support/alignment.h"
 
 // Steps after which a background that always has more to do is at fault.
 #define STEPS_MAX 4096
@@ -70,8 +71,13 @@ store_options_small(void)
     };
     struct cascade_options *options = cascade_options_create();
 
+    char alignment[16];
+
     assert_non_null(options);
     store_options_pairs(options, small);
+    (void)snprintf(alignment, sizeof(alignment), "%u", alignment_of_tests());
+    assert_int_equal(cascade_options_set(options, "cold_alignment", alignment),
+                     CASCADE_OK);
     return options;
 }
 

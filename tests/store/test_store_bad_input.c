@@ -153,6 +153,8 @@ test_not_writable(void **state)
 static void
 test_full_file_system(void **state)
 {
+    // The sizes below are chosen for small records.
+    static const char *const fine[] = {"cold_alignment", "4KiB", NULL};
     struct cascade *store;
     char key[16];
     uint64_t got = 0;
@@ -163,7 +165,7 @@ test_full_file_system(void **state)
         print_message("skipped: may not mount a small file system\n");
         skip();
     }
-    store = store_start(&world, true, NULL);
+    store = store_start(&world, true, fine);
     for (uint64_t i = 0; i < 300; i++) {
         (void)snprintf(key, sizeof(key), "%llu", (unsigned long long)i);
         store_must_put(store, key, i, BYTES);
@@ -182,7 +184,7 @@ test_full_file_system(void **state)
     // With room again, what had reached the files is found.
     assert_int_equal(
         mount("none", world.cold_path, "tmpfs", MS_REMOUNT, "size=30m"), 0);
-    store = store_start(&world, true, NULL);
+    store = store_start(&world, true, fine);
     got = 0;
     for (uint64_t i = 0; i < 300; i++) {
         (void)snprintf(key, sizeof(key), "%llu", (unsigned long long)i);

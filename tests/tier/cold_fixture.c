@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/units.h"
+#include "support/alignment.h"
 #include "tier/tier_segment_inner.h"
 
 #define FOUND_MAX 512
@@ -196,6 +197,7 @@ cold_prepare(struct cold_world *world, struct cold_store *store,
         .namespace_name = "test/model",
         .rebind_allowed = rebind_allowed,
         .segment_bytes = 4 * MIB,
+        .alignment_bytes = alignment_of_tests(),
         .capacity_bytes = 64 * MIB,
         .lease_ns = COLD_LEASE_NS,
         .file_mode = 0600,
