@@ -9,7 +9,7 @@
 static const struct policy_table *const policies[] = {
     &policy_lru,  &policy_fifo,     &policy_lfu,       &policy_lfu_da,
     &policy_arc,  &policy_s3fifo,   &policy_s3fifo_50, &policy_sieve,
-    &policy_slru, &policy_wtinylfu,
+    &policy_slru, &policy_wtinylfu, &policy_cascade,
 };
 
 // Protection is a promise about memory: a block that is only in segments is not

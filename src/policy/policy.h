@@ -47,9 +47,11 @@ struct policy_parameters {
     uint64_t seed;
 };
 
+#define POLICY_CURSOR_PLACES 24
+
 // Where a search for victims has come to. All zero begins one.
 struct policy_cursor {
-    uint64_t position[2];
+    uint64_t position[POLICY_CURSOR_PLACES];
     uint32_t entry[2];
     uint32_t count; // entries yielded so far
 };
@@ -110,6 +112,9 @@ extern const struct policy_table policy_s3fifo_50; // small queue of one half
 extern const struct policy_table policy_sieve;
 extern const struct policy_table policy_slru;
 extern const struct policy_table policy_wtinylfu;
+
+// The default: the least likely to be used again, as far as that was learnt.
+extern const struct policy_table policy_cascade;
 
 // The policy of that name; NULL if there is none.
 const struct policy_table *
