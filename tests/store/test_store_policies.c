@@ -19,7 +19,6 @@
 #define BYTES 40000
 #define KEYS 150
 #define PROTECTED 5
-#define STEPS 1500
 #define SEED UINT64_C(91)
 
 static struct store_world world;
@@ -66,6 +65,7 @@ use(struct cascade *store, uint64_t number)
 static void
 run_policy(const char *name, bool cold)
 {
+    const uint32_t steps = cold ? 400 : 1500;
     const char *const pairs[] = {"eviction_policy", name, NULL};
     struct cascade *store = store_start(&world, cold, pairs);
     struct cascade_stats stats;
@@ -78,7 +78,7 @@ run_policy(const char *name, bool cold)
                                         CASCADE_PUT_PREFIX, NULL),
                          CASCADE_OK);
     }
-    for (uint32_t step = 0; step < STEPS; step++) {
+    for (uint32_t step = 0; step < steps; step++) {
         uint64_t first;
 
         random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
@@ -89,7 +89,7 @@ run_policy(const char *name, bool cold)
         }
     }
     stats = store_stats_now(store);
-    assert_true(stats.evictions[CASCADE_TIER_LOCAL_DRAM] > STEPS / 10);
+    assert_true(stats.evictions[CASCADE_TIER_LOCAL_DRAM] > steps / 10);
     assert_true(stats.used_bytes[CASCADE_TIER_LOCAL_DRAM] <=
                 stats.capacity_bytes[CASCADE_TIER_LOCAL_DRAM]);
     for (uint64_t i = 0; i < PROTECTED; i++) {
