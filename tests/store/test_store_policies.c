@@ -139,11 +139,8 @@ the_option_names_the_policies(void **state)
     assert_int_equal(cascade_options_set(options, "eviction_policy", "opt"),
                      CASCADE_INVALID);
     // As many words as policies, so there is none without one.
-    words = strstr(error_message(), "lru|");
-    assert_non_null(words);
-    while ((words = strchr(words, '|')) != NULL) {
-        words++;
-        count++;
+    for (words = error_message(); *words != '\0'; words++) {
+        count += *words == '|';
     }
     assert_int_equal(count, policies);
     cascade_options_destroy(options);
