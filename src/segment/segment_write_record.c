@@ -22,50 +22,73 @@ segment_write_set_entry(struct segment_entry *entry,
     entry->item = item;
 }
 
+// Copies a part of a payload, padded, to a piece of staging memory and submits
+// it; the CRCs are the copy's.
+static void
+write_staged(struct segment_writer *writer, const uint8_t *from, uint64_t bytes,
+             uint64_t offset, uint64_t seq, uint32_t *crcs)
+{
+    struct segment_write_queue *queue = &writer->queue;
+    uint64_t padded = units_round_up(bytes, writer->facts.alignment_bytes);
+    struct segment_write_piece *piece = segment_write_queue_take(
+        queue, SEGMENT_WRITE_LARGE);
+
+    memcpy(piece->memory, from, bytes);
+    memset((uint8_t *)piece->memory + bytes, 0, padded - bytes);
+    segment_format_chunk_crcs(piece->memory, bytes, crcs);
+    segment_write_queue_submit(queue, piece->memory, padded, offset, piece,
+                               seq);
+}
+
+// Submits a part of a payload as it is, but for what is behind the last whole
+// alignment unit, and takes the CRCs while it is on its way: nobody writes to a
+// block that is being written.
+static void
+write_direct(struct segment_writer *writer, const uint8_t *from, uint64_t bytes,
+             uint64_t offset, uint64_t seq, uint32_t *crcs)
+{
+    struct segment_write_queue *queue = &writer->queue;
+    uint32_t alignment = writer->facts.alignment_bytes;
+    uint64_t whole = units_round_down(bytes, alignment);
+
+    if (whole > 0) {
+        segment_write_queue_submit(queue, from, whole, offset, NULL, seq);
+    }
+    if (whole < bytes) {
+        struct segment_write_piece *piece = segment_write_queue_take(
+            queue, SEGMENT_WRITE_SMALL);
+
+        memcpy(piece->memory, from + whole, bytes - whole);
+        memset((uint8_t *)piece->memory + (bytes - whole), 0,
+               alignment - (bytes - whole));
+        segment_write_queue_submit(queue, piece->memory, alignment,
+                                   offset + whole, piece, seq);
+    }
+    segment_format_chunk_crcs(from, bytes, crcs);
+}
+
 void
 segment_write_payload(struct segment_writer *writer, const void *data,
                       uint64_t bytes, uint64_t offset, uint64_t seq,
                       uint32_t *crcs)
 {
     struct segment_write_queue *queue = &writer->queue;
-    uint32_t alignment = writer->facts.alignment_bytes;
     bool direct = (uintptr_t)data % writer->file.memory_alignment_bytes == 0;
-    uint64_t step = units_min(segment_io_request_bytes(writer->io),
-                              queue->piece_bytes[SEGMENT_WRITE_LARGE]);
+    uint64_t step = direct ? segment_io_direct_bytes(writer->io)
+                           : units_min(segment_io_request_bytes(writer->io),
+                                       queue->piece_bytes[SEGMENT_WRITE_LARGE]);
 
-    if (direct) {
-        step = segment_io_request_bytes(writer->io);
-    }
-    for (uint64_t at = 0; at < bytes && queue->status == CASCADE_OK;) {
-        uint64_t now = units_min(step, bytes - at);
-        uint64_t whole = units_round_down(now, alignment);
+    for (uint64_t at = 0; at < bytes && queue->status == CASCADE_OK;
+         at += step) {
         const uint8_t *from = (const uint8_t *)data + at;
-        struct segment_write_piece *piece = NULL;
+        uint64_t now = units_min(step, bytes - at);
 
-        if (!direct) {
-            piece = segment_write_queue_take(queue, SEGMENT_WRITE_LARGE);
-            memcpy(piece->memory, from, now);
-            memset((uint8_t *)piece->memory + now, 0,
-                   units_round_up(now, alignment) - now);
-            from = piece->memory;
-            whole = units_round_up(now, alignment);
+        if (direct) {
+            write_direct(writer, from, now, offset + at, seq, crcs);
+        } else {
+            write_staged(writer, from, now, offset + at, seq, crcs);
         }
-        segment_format_chunk_crcs(from, now, crcs);
         crcs += segment_format_chunk_count(now);
-        if (whole > 0) {
-            segment_write_queue_submit(queue, from, whole, offset + at, piece,
-                                       seq);
-        }
-        if (whole < now) {
-            uint64_t rest = now - whole;
-
-            piece = segment_write_queue_take(queue, SEGMENT_WRITE_SMALL);
-            memcpy(piece->memory, from + whole, rest);
-            memset((uint8_t *)piece->memory + rest, 0, alignment - rest);
-            segment_write_queue_submit(queue, piece->memory, alignment,
-                                       offset + at + whole, piece, seq);
-        }
-        at += now;
     }
 }
 

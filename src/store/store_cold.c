@@ -18,8 +18,8 @@
 #include "store/store_internal.h"
 
 // Payload that is appended between two syncs at most, so that pins stay short
-// even where cold_queue allows more.
-#define BATCH_BYTES (64 * MIB)
+// even where cold_queue allows more: about a segment, whose seal syncs anyway.
+#define BATCH_BYTES (256 * MIB)
 
 // And this part of the cold tier at most.
 #define BATCH_PART 4

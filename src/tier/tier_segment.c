@@ -23,6 +23,9 @@
 
 #define LEASE_NS_MIN (100 * NS_PER_MS)
 
+// How long the writes of large blocks are.
+#define WRITE_DIRECT_BYTES (4 * MIB)
+
 static bool
 init_locks(struct tier_segment *cold)
 {
@@ -50,6 +53,7 @@ create(const struct tier_segment_options *options, struct tier_segment **cold)
     size_t bytes = strlen(options->namespace_name);
     struct segment_io_options io = {
         .kind = (enum segment_io_kind)options->io,
+        .direct_bytes = WRITE_DIRECT_BYTES,
         .files = options->files,
         .allocator = options->allocator,
     };
