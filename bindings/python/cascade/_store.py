@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import (Any, TypeVar)
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from cascade._batch import (PLAIN, PUT_ANSWERS, Batch, Hints, Key, key_bytes,
-                            nanoseconds, put_result)
+from cascade._batch import (PUT_ANSWERS, Batch, Hints, Key, flag_hints,
+                            key_bytes, nanoseconds, put_result)
 from cascade._cascade import ffi, lib
 from cascade._errors import (BusyError, Error, InvalidError, TooSmallError,
                              last_error, refuse)
@@ -114,9 +114,10 @@ class Store:
         no tier could ever hold it.
         """
         name = key_bytes(key)
-        hints = PLAIN
-        if (prefix or if_absent or session_end or parent is not None or depth
-                or turn or request_class or expected_reuse):
+        if (parent is None and not depth and not turn and not request_class
+                and not expected_reuse):
+            hints = flag_hints(prefix, if_absent, session_end)
+        else:
             hints = Hints(prefix, if_absent, parent, depth, turn,
                           request_class, expected_reuse, session_end)
         timeout_ns = nanoseconds(timeout)
