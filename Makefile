@@ -24,7 +24,7 @@ define build_in
 endef
 
 .PHONY: all setup build demo check check-long lint format bench install clean
-.PHONY: help fuzz check-aarch64 check-valgrind check-analyzer $(SANITIZERS:%=check-%)
+.PHONY: help plot-policies fuzz check-aarch64 check-valgrind check-analyzer $(SANITIZERS:%=check-%)
 all: build
 
 setup:
@@ -35,6 +35,14 @@ build: setup
 
 demo: build
 	@scripts/demo
+
+plot-policies: build
+	@mkdir -p $(BUILD)/policies
+	@$(BUILD)/bin/cascade simulate data/conversation_trace.jsonl.gz \
+	    --capacity 1%,2%,5%,10%,25%,50% >$(BUILD)/policies/conversation.jsonl
+	@$(BUILD)/venv/bin/python3 scripts/plot_simulate \
+	    $(BUILD)/policies/conversation.jsonl $(BUILD)/policies/conversation.svg
+	@echo "wrote $(BUILD)/policies/conversation.jsonl and .svg"
 
 check: build
 	@scripts/run_tests $(BUILD) --no-tests=error -LE '^long$$' --parallel $(JOBS)
@@ -92,6 +100,7 @@ clean:
 help:
 	@echo 'make               build the library, the command, the Python package'
 	@echo 'make demo          a production trace through the real store, verified'
+	@echo 'make plot-policies hit ratio against capacity, every eviction policy'
 	@echo 'make check         all tests that this machine can run'
 	@echo 'make check-long    the long tests: many seeds, many minutes'
 	@echo 'make check-asan    the tests under the address sanitizer;'
