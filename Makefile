@@ -56,7 +56,7 @@ check-long: build
 check-aarch64:
 	@scripts/setup --aarch64
 	$(call build_in,build-aarch64,-DCASCADE_BINDINGS=OFF -DCASCADE_EXAMPLES=OFF \
-	    -DCASCADE_MPI=OFF \
+	    -DCASCADE_MPI=OFF -DCASCADE_SKIP_LIST=tests/emulated.txt \
 	    -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/toolchain_aarch64.cmake)
 	@scripts/run_tests build-aarch64 --no-tests=error --parallel $(JOBS) \
 	    -LE '^(long|tools|bench|docs|install|headers|python)$$'
@@ -71,6 +71,18 @@ fuzz:
 	    -DCASCADE_BINDINGS=OFF -DCASCADE_EXAMPLES=OFF >/dev/null
 	@cmake --build build-fuzz --parallel $(JOBS) --target fuzz_programs
 	@JOBS=$(JOBS) scripts/fuzz build-fuzz $(SECONDS) $(TARGET)
+
+# Every C program of the tests starts in valgrind instead of by itself.
+MEMCHECK = valgrind;-q;--leak-check=full;--show-leak-kinds=definite;--errors-for-leak-kinds=definite
+MEMCHECK := $(MEMCHECK);--child-silent-after-fork=yes;--fair-sched=yes;--error-exitcode=99
+check-valgrind:
+	@scripts/setup --valgrind
+	$(call build_in,build-valgrind,-DCASCADE_BINDINGS=OFF -DCASCADE_EXAMPLES=OFF \
+	    -DCASCADE_TOOLS=OFF -DCASCADE_MPI=OFF \
+	    -DCASCADE_SKIP_LIST=tests/valgrind.txt \
+	    "-DCMAKE_CROSSCOMPILING_EMULATOR=$(MEMCHECK)")
+	@scripts/run_tests build-valgrind --no-tests=error --parallel $(JOBS) \
+	    -LE '^(long|aligned|tools|bench|docs|install|headers|python)$$'
 
 check-analyzer: build
 	@JOBS=$(JOBS) scripts/check_analyzer $(BUILD)
