@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The system's heap behind the allocator table. Stateless; no lock of ours.
+// The system's heap behind the allocator table. Large aligned memory, which is
+// for I/O, asks for large pages: they arrive faster and a disk takes them as
+// one piece. Stateless; no lock of ours.
 
 #include "base/allocator.h"
 
@@ -8,6 +10,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#include "base/units.h"
+
+#define LARGE_PAGE_BYTES ((size_t)2 * MIB)
 
 static void *
 system_allocate(void *self, size_t bytes, size_t alignment)
@@ -19,8 +26,16 @@ system_allocate(void *self, size_t bytes, size_t alignment)
         // calloc takes zeroed pages from the system without touching them.
         return calloc(1, bytes == 0 ? 1 : bytes);
     }
+    if (bytes >= LARGE_PAGE_BYTES && alignment < LARGE_PAGE_BYTES) {
+        alignment = LARGE_PAGE_BYTES;
+    }
     if (posix_memalign(&memory, alignment, bytes == 0 ? 1 : bytes) != 0) {
         return NULL;
+    }
+    if (bytes >= LARGE_PAGE_BYTES) {
+        // Merely slower without.
+        (void)madvise(memory, units_round_down(bytes, LARGE_PAGE_BYTES),
+                      MADV_HUGEPAGE);
     }
     memset(memory, 0, bytes);
     return memory;

@@ -65,6 +65,22 @@ note_result(struct segment_io_request *request, ssize_t result)
     return end == request->bytes;
 }
 
+// Takes in what the backend gave back; one that is not finished goes on.
+static bool
+is_finished(struct segment_io *io, struct segment_io_request *request,
+            ssize_t result)
+{
+    if (io->options.fault != NULL) {
+        result = io->options.fault(io->options.fault_context, request, result);
+    }
+    if (note_result(request, result)) {
+        io->in_flight--;
+        return true;
+    }
+    io->backend->submit(io->self, request);
+    return false;
+}
+
 // Finds out what the file system wants for direct I/O.
 static void
 set_alignments(struct segment_io_file *file, uint32_t alignment_bytes_min)
@@ -113,7 +129,12 @@ segment_io_create(const struct segment_io_options *options,
     if (made->options.request_bytes == 0) {
         made->options.request_bytes = SEGMENT_CHUNK_BYTES;
     }
+    if (made->options.direct_bytes == 0) {
+        made->options.direct_bytes = made->options.request_bytes;
+    }
     check(made->options.depth <= DEPTH_MAX);
+    check(made->options.direct_bytes % SEGMENT_CHUNK_BYTES == 0 &&
+          made->options.direct_bytes <= REQUEST_BYTES_MAX);
     check(made->options.request_bytes % SEGMENT_CHUNK_BYTES == 0 &&
           made->options.request_bytes <= REQUEST_BYTES_MAX);
     if (options->kind == SEGMENT_IO_URING ||
@@ -160,6 +181,12 @@ uint64_t
 segment_io_request_bytes(const struct segment_io *io)
 {
     return io->options.request_bytes;
+}
+
+uint64_t
+segment_io_direct_bytes(const struct segment_io *io)
+{
+    return io->options.direct_bytes;
 }
 
 const struct file_system *
@@ -250,15 +277,27 @@ segment_io_wait(struct segment_io *io)
         struct segment_io_request *request = io->backend->wait(io->self,
                                                                &result);
 
-        if (io->options.fault != NULL) {
-            result = io->options.fault(io->options.fault_context, request,
-                                       result);
-        }
-        if (note_result(request, result)) {
-            io->in_flight--;
+        if (is_finished(io, request, result)) {
             return request;
         }
-        io->backend->submit(io->self, request);
+    }
+    return NULL;
+}
+
+struct segment_io_request *
+segment_io_poll(struct segment_io *io)
+{
+    while (io->in_flight > 0) {
+        ssize_t result = 0;
+        struct segment_io_request *request = io->backend->poll(io->self,
+                                                               &result);
+
+        if (request == NULL) {
+            return NULL;
+        }
+        if (is_finished(io, request, result)) {
+            return request;
+        }
     }
     return NULL;
 }

@@ -66,6 +66,7 @@ struct segment_io_options {
     enum segment_io_kind kind;
     uint32_t depth;         // requests in flight; 0 = 8
     uint64_t request_bytes; // whole MiB; 0 = 1 MiB
+    uint64_t direct_bytes;  // whole MiB; 0 = request_bytes
     const struct file_system *files;
     const struct allocator *allocator;
     segment_io_fault *fault; // may be NULL
@@ -93,6 +94,10 @@ segment_io_depth(const struct segment_io *io);
 // How long the requests of one long read or write should be.
 uint64_t
 segment_io_request_bytes(const struct segment_io *io);
+
+// The same where no staging memory is needed: fewer and longer ones.
+uint64_t
+segment_io_direct_bytes(const struct segment_io *io);
 
 const struct file_system *
 segment_io_files(const struct segment_io *io);
@@ -122,6 +127,10 @@ segment_io_submit(struct segment_io *io, struct segment_io_request *request);
 // The next finished request, in any order; NULL if none is in flight. Blocks.
 struct segment_io_request *
 segment_io_wait(struct segment_io *io);
+
+// The same without waiting: NULL if none has finished yet.
+struct segment_io_request *
+segment_io_poll(struct segment_io *io);
 
 // One request alone: submit and wait. Nothing else may be in flight.
 void

@@ -24,6 +24,9 @@ struct segment_io_backend {
 
     // Waits for any call; one is in flight. `result` is bytes or -errno.
     struct segment_io_request *(*wait)(void *self, ssize_t *result);
+
+    // A call that has ended; NULL if none has. Never blocks for long.
+    struct segment_io_request *(*poll)(void *self, ssize_t *result);
 };
 
 // Requests in the order they came.

@@ -64,10 +64,19 @@ pread_wait(void *self, ssize_t *result)
     return request;
 }
 
+static struct segment_io_request *
+pread_poll(void *self, ssize_t *result)
+{
+    (void)self;
+    (void)result;
+    return NULL; // nothing happens before somebody waits
+}
+
 const struct segment_io_backend segment_io_pread = {
     .name = "pread",
     .create = pread_create,
     .destroy = pread_destroy,
     .submit = pread_submit,
     .wait = pread_wait,
+    .poll = pread_poll,
 };

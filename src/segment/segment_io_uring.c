@@ -100,6 +100,31 @@ uring_submit(void *self, struct segment_io_request *request)
 }
 
 static struct segment_io_request *
+take_done(struct uring_engine *engine, struct io_uring_cqe *done,
+          ssize_t *result)
+{
+    struct segment_io_request *request = io_uring_cqe_get_data(done);
+
+    engine->in_kernel--;
+    *result = done->res;
+    io_uring_cqe_seen(&engine->ring, done);
+    return request;
+}
+
+static struct segment_io_request *
+uring_poll(void *self, ssize_t *result)
+{
+    struct uring_engine *engine = self;
+    struct io_uring_cqe *done = NULL;
+
+    if (engine->in_kernel == 0 ||
+        io_uring_peek_cqe(&engine->ring, &done) != 0) {
+        return NULL;
+    }
+    return take_done(engine, done, result);
+}
+
+static struct segment_io_request *
 uring_wait(void *self, ssize_t *result)
 {
     struct uring_engine *engine = self;
@@ -123,14 +148,7 @@ uring_wait(void *self, ssize_t *result)
             check(is_passing(status)); // the kernel still owns the memory
             continue;
         }
-        engine->in_kernel--;
-        *result = done->res;
-        {
-            struct segment_io_request *request = io_uring_cqe_get_data(done);
-
-            io_uring_cqe_seen(&engine->ring, done);
-            return request;
-        }
+        return take_done(engine, done, result);
     }
 }
 
@@ -140,4 +158,5 @@ const struct segment_io_backend segment_io_uring = {
     .destroy = uring_destroy,
     .submit = uring_submit,
     .wait = uring_wait,
+    .poll = uring_poll,
 };

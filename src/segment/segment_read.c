@@ -202,29 +202,35 @@ segment_reader_create(const struct segment_reader_options *options,
 {
     const struct allocator *allocator = options->allocator;
     struct segment_reader *made = allocator_array(allocator, 1, sizeof(*made));
+    uint32_t depth;
 
     if (made == NULL) {
         return error_set(CASCADE_NO_MEMORY, "no memory for a segment reader");
     }
     made->io = options->io;
     made->allocator = allocator;
-    made->part_count = segment_io_depth(options->io);
-    made->part_bytes = units_max(segment_io_request_bytes(options->io),
-                                 SEGMENT_HEADER_BYTES_MAX) +
-                       2 * SEGMENT_ALIGNMENT_MAX;
-    made->staging_bytes = made->part_bytes * made->part_count;
+    depth = segment_io_depth(options->io);
+    made->part_count = 2 * depth;
+    made->stage_bytes = units_max(segment_io_request_bytes(options->io),
+                                  SEGMENT_HEADER_BYTES_MAX) +
+                        2 * SEGMENT_ALIGNMENT_MAX;
+    made->staging_bytes = made->stage_bytes * depth;
+    made->stages = allocator_array(allocator, depth, sizeof(*made->stages));
     made->parts = allocator_array(allocator, made->part_count,
                                   sizeof(*made->parts));
     made->staging = allocator_aligned(allocator, made->staging_bytes,
                                       SEGMENT_ALIGNMENT_MAX);
     made->header = allocator_aligned(allocator, HEADER_ROOM,
                                      SEGMENT_ALIGNMENT_MAX);
-    if (made->parts == NULL || made->staging == NULL || made->header == NULL) {
+    if (made->stages == NULL || made->parts == NULL || made->staging == NULL ||
+        made->header == NULL) {
         segment_reader_destroy(made);
         return error_set(CASCADE_NO_MEMORY, "no memory for a segment reader");
     }
-    for (uint32_t i = 0; i < made->part_count; i++) {
-        made->parts[i].staging = made->staging + i * made->part_bytes;
+    while (made->stage_count < depth) {
+        made->stages[made->stage_count] = made->staging +
+                                          made->stage_count * made->stage_bytes;
+        made->stage_count++;
     }
     *reader = made;
     return CASCADE_OK;
@@ -239,6 +245,7 @@ segment_reader_destroy(struct segment_reader *reader)
     allocator_release(reader->allocator, reader->header);
     allocator_release(reader->allocator, reader->staging);
     allocator_release(reader->allocator, reader->parts);
+    allocator_release(reader->allocator, reader->stages);
     allocator_release(reader->allocator, reader);
 }
 

@@ -92,6 +92,12 @@ segment_read_label(struct segment_reader *reader,
                    const struct segment_entry *entry,
                    struct block_label *label) MUST_USE;
 
+// Bytes of a payload at `at`, as they come in: in order, on the reader's thread
+// and before the checksum of the whole is known, so that what was made of them
+// is void if the request fails.
+typedef void
+segment_read_take(void *context, uint64_t at, const void *data, uint64_t bytes);
+
 // One payload to read.
 struct segment_read_request {
     const struct segment_io_file *file;
@@ -107,11 +113,15 @@ struct segment_read_request {
     // made, and what lies behind the payload is overwritten.
     void *memory;
     uint64_t memory_bytes;
+    segment_read_take *take; // may be NULL
+    void *take_context;
     enum cascade_status status; // out
     uint32_t running;           // the reader's
+    uint64_t checked;           // the reader's: bytes that `running` covers
 };
 
-// Reads all, with the engine's depth in flight across requests. Each gets OK,
+// Reads all, with the engine's depth in flight across requests; returns when
+// nothing is in flight. Each gets OK,
 // CORRUPT (checksum or header do not match), STALE (the file is shorter), IO,
 // TOO_SMALL. Memory is unspecified where status is not OK. The answer is the
 // first that is not OK.

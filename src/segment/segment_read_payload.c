@@ -2,8 +2,12 @@
 //
 // Reads payloads, many at once: parts of all requests are issued in order with
 // the engine's depth in flight, come back in any order, and are checked in the
-// order of issue, so that one running CRC per request is enough.
-// See segment_read.h.
+// order of their request, so that one running CRC per request is enough. What
+// came back is checked after the next parts were issued, so that the disk works
+// meanwhile. See segment_read.h.
+//
+// Invariant: the call returns only when nothing is in flight: no memory is
+// written to after that, whatever failed.
 
 #include <string.h>
 
@@ -11,6 +15,9 @@
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "segment/segment_reader.h"
+
+// Checked, and copied, in steps that stay in the caches of a core.
+#define STEP_BYTES (64 * KIB)
 
 // Where the issue of parts has come to.
 struct issue {
@@ -45,14 +52,15 @@ memory_is_aligned(const struct segment_read_request *request)
            (uintptr_t)request->memory % file->memory_alignment_bytes == 0;
 }
 
-// Sets up the read of `bytes` at `offset`, rounded out, into the part's staging
-// memory.
+// Sets up the read of `bytes` at `offset`, rounded out, into staging memory.
 static void
-aim_at_staging(struct segment_reader_part *part, uint64_t offset,
-               uint64_t bytes)
+aim_at_staging(struct segment_reader *reader, struct segment_reader_part *part,
+               uint64_t offset, uint64_t bytes)
 {
     uint32_t alignment = part->request->file->alignment_bytes;
 
+    check(reader->stage_count > 0);
+    part->staging = reader->stages[--reader->stage_count];
     part->io.offset = units_round_down(offset, alignment);
     part->lead = offset - part->io.offset;
     part->io.bytes = units_round_up(part->lead + bytes, alignment);
@@ -62,17 +70,29 @@ aim_at_staging(struct segment_reader_part *part, uint64_t offset,
 static struct segment_reader_part *
 new_part(struct segment_reader *reader, struct segment_read_request *request)
 {
-    struct segment_reader_part *part =
-        &reader->parts[(reader->first + reader->used) % reader->part_count];
-    void *staging = part->staging;
+    struct segment_reader_part *part = reader->parts;
 
+    while (part->request != NULL) {
+        part++;
+        check(part < reader->parts + reader->part_count);
+    }
     memset(part, 0, sizeof(*part));
-    part->staging = staging;
     part->request = request;
     part->io.file = request->file;
     part->io.owner = part;
     reader->used++;
     return part;
+}
+
+static void
+free_part(struct segment_reader *reader, struct segment_reader_part *part)
+{
+    segment_io_drop(part->request->file, part->io.offset, part->io.bytes);
+    if (part->staging != NULL) {
+        reader->stages[reader->stage_count++] = part->staging;
+    }
+    part->request = NULL;
+    reader->used--;
 }
 
 static void
@@ -84,30 +104,50 @@ issue_header(struct segment_reader *reader,
 
     part->is_header = true;
     part->bytes = header_bytes;
-    aim_at_staging(part, request->offset - header_bytes, header_bytes);
+    aim_at_staging(reader, part, request->offset - header_bytes, header_bytes);
     segment_io_submit(reader->io, &part->io);
 }
 
-static void
+// How many bytes from `at` on can be read to where they belong; 0 if they have
+// to be staged.
+static uint64_t
+direct_bytes(const struct segment_reader *reader,
+             const struct segment_read_request *request, uint64_t at)
+{
+    uint64_t bytes = units_min(segment_io_direct_bytes(reader->io),
+                               request->bytes - at);
+    uint64_t rounded = units_round_up(bytes, request->file->alignment_bytes);
+
+    if (!memory_is_aligned(request)) {
+        return 0;
+    }
+    if (at + rounded <= request->memory_bytes) {
+        return bytes;
+    }
+    return units_round_down(bytes, SEGMENT_CHUNK_BYTES);
+}
+
+// Issues the part at `at` and returns its length.
+static uint64_t
 issue_part(struct segment_reader *reader, struct segment_read_request *request,
            uint64_t at)
 {
     struct segment_reader_part *part = new_part(reader, request);
-    uint64_t bytes = units_min(segment_io_request_bytes(reader->io),
-                               request->bytes - at);
-    uint64_t rounded = units_round_up(bytes, request->file->alignment_bytes);
+    uint64_t bytes = direct_bytes(reader, request, at);
 
     part->at = at;
     part->bytes = bytes;
-    part->is_last = at + bytes == request->bytes;
-    if (memory_is_aligned(request) && at + rounded <= request->memory_bytes) {
+    if (bytes > 0) {
         part->io.offset = request->offset + at;
-        part->io.bytes = rounded;
+        part->io.bytes = units_round_up(bytes, request->file->alignment_bytes);
         part->io.data = (uint8_t *)request->memory + at;
     } else {
-        aim_at_staging(part, request->offset + at, bytes);
+        part->bytes = units_min(segment_io_request_bytes(reader->io),
+                                request->bytes - at);
+        aim_at_staging(reader, part, request->offset + at, part->bytes);
     }
     segment_io_submit(reader->io, &part->io);
+    return part->bytes;
 }
 
 // A request that needs no I/O or cannot have any; true if it is finished.
@@ -147,6 +187,7 @@ issue_next(struct segment_reader *reader, struct issue *issue)
         if (issue->at == 0 && !issue->header_done) {
             request->status = CASCADE_OK;
             request->running = 0;
+            request->checked = 0;
             if (is_settled(request)) {
                 issue->next++;
                 continue;
@@ -158,8 +199,7 @@ issue_next(struct segment_reader *reader, struct issue *issue)
             }
         }
         if (issue->at < request->bytes && request->status == CASCADE_OK) {
-            issue_part(reader, request, issue->at);
-            issue->at += segment_io_request_bytes(reader->io);
+            issue->at += issue_part(reader, request, issue->at);
             return true;
         }
         issue->next++;
@@ -197,13 +237,38 @@ check_header(const struct segment_reader_part *part)
     return CASCADE_OK;
 }
 
-// Checks a part that came back and copies it to where it belongs.
+// The CRC of one chunk of a part, which is copied and shown on the way.
+static uint32_t
+take_chunk(struct segment_read_request *request, uint64_t at,
+           const uint8_t *data, uint64_t bytes, bool is_staged)
+{
+    uint32_t crc = 0;
+
+    for (uint64_t done = 0; done < bytes; done += STEP_BYTES) {
+        uint64_t now = units_min(STEP_BYTES, bytes - done);
+        const uint8_t *from = data + done;
+
+        if (is_staged && request->memory != NULL) {
+            uint8_t *to = (uint8_t *)request->memory + at + done;
+
+            // The copy is what the caller gets, so the copy is what is checked.
+            memcpy(to, from, now);
+            from = to;
+        }
+        crc = crc32c(crc, from, now);
+        if (request->take != NULL) {
+            request->take(request->take_context, at + done, from, now);
+        }
+    }
+    return crc;
+}
+
+// Checks a part that came back, and copies it to where it belongs.
 static enum cascade_status
 take_part(const struct segment_reader_part *part)
 {
     struct segment_read_request *request = part->request;
-    uint8_t *data = (uint8_t *)part->io.data + part->lead;
-    bool is_direct = part->io.data != part->staging;
+    const uint8_t *data = (const uint8_t *)part->io.data + part->lead;
 
     if (part->io.error != 0 || part->io.done < part->lead + part->bytes) {
         return segment_io_status(&part->io);
@@ -211,39 +276,60 @@ take_part(const struct segment_reader_part *part)
     if (part->is_header) {
         return check_header(part);
     }
-    if (!is_direct && request->memory != NULL) {
-        // The copy is what the caller gets, so the copy is what is checked.
-        memcpy((uint8_t *)request->memory + part->at, data, part->bytes);
-        data = (uint8_t *)request->memory + part->at;
-    }
     for (uint64_t at = 0; at < part->bytes; at += SEGMENT_CHUNK_BYTES) {
         uint64_t now = units_min(SEGMENT_CHUNK_BYTES, part->bytes - at);
-        uint32_t crc = crc32c(0, data + at, now);
+        uint32_t crc = take_chunk(request, part->at + at, data + at, now,
+                                  part->staging != NULL);
 
         // The host is little endian, as the table of CRCs is.
         request->running = crc32c(request->running, &crc, sizeof(crc));
     }
-    if (part->is_last && request->running != request->checksum) {
+    request->checked += part->bytes;
+    if (request->checked == request->bytes &&
+        request->running != request->checksum) {
         return corrupt(request, "the block");
     }
     return CASCADE_OK;
 }
 
-// Retires what came back, oldest first.
-static void
-retire(struct segment_reader *reader)
+// A part that came back and whose turn it is; NULL if there is none.
+static struct segment_reader_part *
+next_due(const struct segment_reader *reader)
 {
-    while (reader->used > 0 && reader->parts[reader->first].is_done) {
-        struct segment_reader_part *part = &reader->parts[reader->first];
-        struct segment_read_request *request = part->request;
+    for (uint32_t i = 0; i < reader->part_count; i++) {
+        struct segment_reader_part *part = &reader->parts[i];
 
-        if (request->status == CASCADE_OK) {
-            request->status = take_part(part);
+        if (part->request != NULL && part->is_done &&
+            (part->is_header || part->request->status != CASCADE_OK ||
+             part->at == part->request->checked)) {
+            return part;
         }
-        segment_io_drop(request->file, part->io.offset, part->io.bytes);
-        reader->first = (reader->first + 1) % reader->part_count;
-        reader->used--;
     }
+    return NULL;
+}
+
+static void
+retire(struct segment_reader *reader, struct segment_reader_part *part)
+{
+    struct segment_read_request *request = part->request;
+
+    if (request->status == CASCADE_OK) {
+        request->status = take_part(part);
+    }
+    free_part(reader, part);
+}
+
+// Issues while there is room; false when all are issued.
+static bool
+issue_more(struct segment_reader *reader, struct issue *issue)
+{
+    while (reader->used < reader->part_count && reader->stage_count > 0 &&
+           segment_io_has_room(reader->io)) {
+        if (!issue_next(reader, issue)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 enum cascade_status
@@ -255,20 +341,20 @@ segment_read_payloads(struct segment_reader *reader,
 
     check(reader->used == 0);
     for (;;) {
+        struct segment_reader_part *due = next_due(reader);
         struct segment_io_request *done;
-        struct segment_reader_part *part;
 
-        while (more && reader->used < reader->part_count &&
-               segment_io_has_room(reader->io)) {
-            more = issue_next(reader, &issue);
-        }
-        done = segment_io_wait(reader->io);
-        if (done == NULL) {
+        // Issuing comes before checking, and what has come is replaced first.
+        more = more && issue_more(reader, &issue);
+        done = due != NULL ? segment_io_poll(reader->io)
+                           : segment_io_wait(reader->io);
+        if (done != NULL) {
+            ((struct segment_reader_part *)done->owner)->is_done = true;
+        } else if (due != NULL) {
+            retire(reader, due);
+        } else {
             break;
         }
-        part = done->owner;
-        part->is_done = true;
-        retire(reader);
     }
     check(reader->used == 0 && !more);
     for (size_t i = 0; i < count; i++) {

@@ -11,27 +11,28 @@
 // A part of a payload, or the header before it, on its way.
 struct segment_reader_part {
     struct segment_io_request io;
-    struct segment_read_request *request;
-    void *staging;  // this part's own
+    struct segment_read_request *request; // NULL = free
+    void *staging;                        // NULL = read where it belongs
     uint64_t lead;  // bytes before the wanted ones, from rounding
     uint64_t at;    // of the payload
     uint64_t bytes; // wanted
     bool is_header;
-    bool is_last;
     bool is_done;
 };
 
 struct segment_reader {
     struct segment_io *io;
     const struct allocator *allocator;
-    uint8_t *staging; // all parts' in one piece
+    uint8_t *staging; // of all staged parts, in one piece
     uint64_t staging_bytes;
-    uint64_t part_bytes;
+    uint64_t stage_bytes; // of one
+    void **stages;        // the free ones
+    uint32_t stage_count;
     uint8_t *header; // SEGMENT_HEADER_BYTES_MAX and rounding
-    // A ring in the order of issue; parts[first] is the oldest.
+    // Twice as many as can be in flight: those that came back before their
+    // turn do not keep others from being issued.
     struct segment_reader_part *parts;
     uint32_t part_count;
-    uint32_t first;
     uint32_t used;
 };
 

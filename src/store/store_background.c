@@ -168,7 +168,7 @@ reload_step(struct cascade *store)
 
         if (!block_place_is_set(&found[i].memory) &&
             store_load(store, &found[i], store_now(store) + NS_PER_S, false,
-                       &pin) == CASCADE_OK) {
+                       NULL, &pin) == CASCADE_OK) {
             tier_dram_table.unpin(store->dram, &pin);
         }
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Batches: runs of items that do not depend on each other are shared out over
-// the threads of the store, the caller's included; the rest runs in order. The
+// the threads of the store, the caller's included; the rest runs in order. Gets
+// of blocks that are only on segments are read together before that. The
 // blocks that a batch of gets used are touched from the last to the first, so
 // that the root of a prompt ends up as the most recent.
 //
@@ -102,7 +103,9 @@ run_one(void *context, size_t index)
     struct run *run = context;
     struct cascade_item *item = &run->items[index];
 
-    memset(&run->served[index], 0, sizeof(run->served[index]));
+    if (block_place_is_set(&run->served[index])) {
+        return; // read with the others
+    }
     item->status = run_item(run, item, &run->served[index]);
 }
 
@@ -159,6 +162,10 @@ store_run_items(struct cascade *store, struct cascade_item *items, size_t count,
         size_t length = length_of_run(items, count);
 
         run.items = items;
+        memset(run.served, 0, length * sizeof(run.served[0]));
+        if (length > 1 && is_look(items[0].operation)) {
+            store_load_many(store, items, length, deadline_ns, run.served);
+        }
         pool_parallel_for(store->pool, run_one, &run, length);
         touch_run(&run, length);
         items += length;

@@ -139,14 +139,13 @@ read_cold(struct cascade *store, struct get *get,
           const struct directory_found *found, const struct cascade_span *spans,
           size_t span_count)
 {
+    struct store_load_copy copy = {.spans = spans, .span_count = span_count};
     struct tier_pin pin;
     enum cascade_status status = store_load(store, found, get->deadline_ns,
-                                            false, &pin);
+                                            false, &copy, &pin);
 
     if (status == CASCADE_OK) {
         get->served = found->cold;
-        status = tier_dram_table.read(store->dram, &pin, spans, span_count,
-                                      false);
         tier_dram_table.unpin(store->dram, &pin);
         return status;
     }
@@ -270,8 +269,8 @@ pin_walk(struct cascade *store, struct get *get, struct tier_pin *pin)
             status = tier_dram_table.pin(store->dram, &found.memory, pin);
             get->served = found.memory;
         } else {
-            status = judge_load(
-                get, store_load(store, &found, get->deadline_ns, true, pin));
+            status = judge_load(get, store_load(store, &found, get->deadline_ns,
+                                                true, NULL, pin));
             get->served = found.cold;
         }
         if (status == CASCADE_OK) {

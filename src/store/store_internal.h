@@ -42,7 +42,7 @@
 #include "tier/tier_dram.h"
 #include "tier/tier_segment.h"
 
-#define STORE_LOADS_MAX 64
+#define STORE_LOADS_MAX 512
 #define STORE_WRITE_BATCH 2048
 #define STORE_TOUCHES_PER_LANE 256
 #define STORE_WINDOW_SLOTS_MAX 8192
@@ -458,11 +458,49 @@ store_merge_small(struct cascade *store);
 
 // --- store_load.c: cold to DRAM
 
+// Where a block goes beside its slot; the spans hold it. Where the load fails
+// with anything but STALE or NOT_FOUND they are unspecified.
+struct store_load_copy {
+    const struct cascade_span *spans;
+    size_t span_count;
+};
+
 // Brings the content into DRAM, once for all that want it, and pins it there.
-// NO_SPACE: no room in DRAM (read it directly). NOT_FOUND, CORRUPT, TIMEOUT, IO.
+// `copy` may be NULL. NO_SPACE: no room in DRAM (read it directly). STALE: look
+// again. NOT_FOUND, CORRUPT, TIMEOUT, IO.
 enum cascade_status
 store_load(struct cascade *store, const struct directory_found *found,
-           uint64_t deadline_ns, bool may_wait, struct tier_pin *pin);
+           uint64_t deadline_ns, bool may_wait,
+           const struct store_load_copy *copy, struct tier_pin *pin);
+
+// Becomes the one that loads the id; NULL if another is or too many are being
+// loaded. Never waits.
+struct store_load *
+store_load_try(struct cascade *store, const struct block_id *id);
+
+void
+store_load_end(struct cascade *store, struct store_load *load);
+
+// The block came from segments into the slot (whose memory may be NULL).
+void
+store_load_note_read(struct cascade *store, const struct directory_found *found,
+                     const struct tier_slot *slot);
+
+// Publishes a slot that holds the block, and pins it; the slot is gone in any
+// case. STALE: the content has gone, or has a copy in DRAM already.
+enum cascade_status
+store_load_publish(struct cascade *store, const struct directory_found *found,
+                   struct tier_slot *slot, struct tier_pin *pin);
+
+// --- store_load_many.c
+
+// Of a run of items, serves the gets whose blocks are only on segments, as one
+// stream of reads: their status is OK and `served`, which is zero before, tells
+// the place. Items that it leaves alone, for whatever reason, are to be run one
+// by one.
+void
+store_load_many(struct cascade *store, struct cascade_item *items, size_t count,
+                uint64_t deadline_ns, struct block_place *served);
 
 // The copy in DRAM does not match its checksum: it goes.
 void

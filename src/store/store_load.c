@@ -2,7 +2,9 @@
 //
 // From the cold tier into DRAM, as an ordinary insertion: one thread reads a
 // block, the others that want it wait for that in bounded time. A copy that
-// does not match its checksum is read again before it is forgotten.
+// does not match its checksum is read again before it is forgotten. Who wants
+// the bytes elsewhere too gets them piece by piece, while the rest is read.
+// Many blocks: store_load_many.c.
 //
 // loads_lock guards the table of loads in progress; no I/O is done under it.
 
@@ -55,6 +57,25 @@ wait_for_loads(struct cascade *store, uint64_t deadline_ns)
     return true;
 }
 
+struct store_load *
+store_load_try(struct cascade *store, const struct block_id *id)
+{
+    struct store_load *load;
+    bool active;
+
+    check(pthread_mutex_lock(&store->loads_lock) == 0);
+    load = find_load(store, id, &active);
+    if (active) {
+        load = NULL;
+    }
+    if (load != NULL) {
+        load->active = true;
+        load->id = *id;
+    }
+    check(pthread_mutex_unlock(&store->loads_lock) == 0);
+    return load;
+}
+
 // Becomes the one that loads the id, or waits until the other has ended: then
 // `*mine` is false and the caller looks again. TIMEOUT.
 static enum cascade_status
@@ -90,8 +111,8 @@ begin_load(struct cascade *store, const struct block_id *id,
     return status;
 }
 
-static void
-end_load(struct cascade *store, struct store_load *load)
+void
+store_load_end(struct cascade *store, struct store_load *load)
 {
     check(pthread_mutex_lock(&store->loads_lock) == 0);
     load->active = false;
@@ -99,9 +120,23 @@ end_load(struct cascade *store, struct store_load *load)
     check(pthread_mutex_unlock(&store->loads_lock) == 0);
 }
 
+void
+store_load_note_read(struct cascade *store, const struct directory_found *found,
+                     const struct tier_slot *slot)
+{
+    metric_add(store->metrics, METRIC_COLD_READ_BYTES_TOTAL, found->bytes);
+    directory_note_cold_hit(store->directory, &found->id);
+    // The end of the last granule goes to segments with the block.
+    if (slot->memory != NULL) {
+        memset((uint8_t *)slot->memory + found->bytes, 0,
+               units_round_up(found->bytes, store->granule_bytes) -
+                   found->bytes);
+    }
+}
+
 static enum cascade_status
 read_into_slot(struct cascade *store, const struct directory_found *found,
-               const struct tier_slot *slot)
+               const struct store_load_copy *copy, const struct tier_slot *slot)
 {
     uint64_t begin_ns = store_now(store);
     struct tier_segment_get get = {
@@ -109,27 +144,25 @@ read_into_slot(struct cascade *store, const struct directory_found *found,
         .id = found->id,
         .memory = slot->memory,
         .memory_bytes = units_round_up(found->bytes, store->granule_bytes),
+        .spans = copy != NULL ? copy->spans : NULL,
+        .span_count = copy != NULL ? copy->span_count : 0,
     };
 
     tier_segment_read_many(store->cold, &get, 1);
     metric_observe_ns(store->metrics, METRIC_COLD_READ_SECONDS,
                       store_now(store) - begin_ns);
     if (get.status == CASCADE_OK) {
-        metric_add(store->metrics, METRIC_COLD_READ_BYTES_TOTAL, found->bytes);
-        // The end of the last granule goes to segments with the block.
-        if (slot->memory != NULL) {
-            memset((uint8_t *)slot->memory + found->bytes, 0,
-                   get.memory_bytes - found->bytes);
-        }
+        store_load_note_read(store, found, slot);
+    } else if (get.status == CASCADE_STALE && get.given) {
+        // No plain miss any more: the caller's memory is not what it was.
+        return error_set(CASCADE_CORRUPT, "a segment ended within a block");
     }
     return get.status;
 }
 
-// The slot holds the block: publishes it. STALE: the content has gone, or has
-// a copy in DRAM already.
-static enum cascade_status
-publish_slot(struct cascade *store, const struct directory_found *found,
-             struct tier_slot *slot, struct tier_pin *pin)
+enum cascade_status
+store_load_publish(struct cascade *store, const struct directory_found *found,
+                   struct tier_slot *slot, struct tier_pin *pin)
 {
     struct block_label label = {.id = found->id};
     struct block_digest digest = {.id = found->id, .checksum = found->checksum};
@@ -196,13 +229,13 @@ store_cold_damaged(struct cascade *store, const struct block_id *id,
 // Reads, a second time if the first was damaged, and forgets what is bad.
 static enum cascade_status
 read_checked(struct cascade *store, const struct directory_found *found,
-             const struct tier_slot *slot)
+             const struct store_load_copy *copy, const struct tier_slot *slot)
 {
-    enum cascade_status status = read_into_slot(store, found, slot);
+    enum cascade_status status = read_into_slot(store, found, copy, slot);
     bool lost = false;
 
     if (status == CASCADE_CORRUPT) {
-        status = read_into_slot(store, found, slot);
+        status = read_into_slot(store, found, copy, slot);
     }
     if (status == CASCADE_CORRUPT || status == CASCADE_STALE) {
         store_cold_damaged(store, &found->id, &found->cold, status, &lost);
@@ -212,7 +245,8 @@ read_checked(struct cascade *store, const struct directory_found *found,
 
 static enum cascade_status
 load_block(struct cascade *store, const struct directory_found *found,
-           uint64_t deadline_ns, bool may_wait, struct tier_pin *pin)
+           uint64_t deadline_ns, bool may_wait,
+           const struct store_load_copy *copy, struct tier_pin *pin)
 {
     struct tier_slot slot;
     enum cascade_status status = store_reserve(
@@ -224,18 +258,18 @@ load_block(struct cascade *store, const struct directory_found *found,
     if (status != CASCADE_OK) {
         return status;
     }
-    status = read_checked(store, found, &slot);
+    status = read_checked(store, found, copy, &slot);
     if (status != CASCADE_OK) {
         tier_dram_table.abandon(store->dram, &slot);
         return status;
     }
-    directory_note_cold_hit(store->directory, &found->id);
-    return publish_slot(store, found, &slot, pin);
+    return store_load_publish(store, found, &slot, pin);
 }
 
 enum cascade_status
 store_load(struct cascade *store, const struct directory_found *found,
-           uint64_t deadline_ns, bool may_wait, struct tier_pin *pin)
+           uint64_t deadline_ns, bool may_wait,
+           const struct store_load_copy *copy, struct tier_pin *pin)
 {
     struct store_load *mine;
     struct directory_found now;
@@ -255,8 +289,8 @@ store_load(struct cascade *store, const struct directory_found *found,
     } else if (status == CASCADE_OK && !block_place_is_set(&now.cold)) {
         status = CASCADE_NOT_FOUND;
     } else if (status == CASCADE_OK) {
-        status = load_block(store, &now, deadline_ns, may_wait, pin);
+        status = load_block(store, &now, deadline_ns, may_wait, copy, pin);
     }
-    end_load(store, mine);
+    store_load_end(store, mine);
     return status;
 }

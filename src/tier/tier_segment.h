@@ -134,10 +134,16 @@ struct tier_segment_get {
     struct block_id id;    // the record must be this block's
     void *memory;          // room: bytes rounded up to the alignment makes the
     uint64_t memory_bytes; // read direct when memory is aligned too
+    // These get the block too, as it comes in; they hold it. No spans = no.
+    const struct cascade_span *spans;
+    size_t span_count;
+    bool given; // out: spans were written to, also if the status is not OK
     enum cascade_status status; // out: OK, STALE, CORRUPT, IO
 };
 
-// Reads many blocks with enough bytes in flight, verifying every checksum.
+// Reads many blocks with enough bytes in flight, verifying every checksum, in
+// the order of files and offsets. Memory and spans are left alone after it
+// returns; where the status is not OK they are unspecified.
 void
 tier_segment_read_many(struct tier_segment *cold, struct tier_segment_get *gets,
                        size_t count);

@@ -13,6 +13,12 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/units.h"
+
+// Requests in flight of one reader, and their length where the memory needs no
+// staging: enough that a fast disk never waits for the checks.
+#define READ_DEPTH 16
+#define READ_DIRECT_BYTES (2 * MIB)
 
 static bool
 in_service(const struct tier_segment_handle *handle)
@@ -267,6 +273,8 @@ make_reader(struct tier_segment *cold, struct tier_segment_reader *slot)
 {
     struct segment_io_options io = {
         .kind = (enum segment_io_kind)cold->options.io,
+        .depth = READ_DEPTH,
+        .direct_bytes = READ_DIRECT_BYTES,
         .files = cold->files,
         .allocator = cold->allocator,
     };

@@ -223,6 +223,14 @@ tier_segment_place_of(const struct tier_segment_handle *handle, bool own,
                       const struct segment_entry *entry,
                       struct block_place *place);
 
+// A request for a payload of a held and open handle; `id` may be NULL.
+void
+tier_segment_fill_request(const struct tier_segment_handle *handle,
+                          const struct block_place *place,
+                          const struct block_id *id, void *memory,
+                          uint64_t memory_bytes,
+                          struct segment_read_request *request);
+
 // Raises the highest version seen. Takes table_lock.
 void
 tier_segment_saw(struct tier_segment *cold, struct block_version version);

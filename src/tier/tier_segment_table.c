@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cold tier as any other: one block at a time through the tier table, and
-// many at once through read_many. A block that is put directly streams through
+// The cold tier as any other: one block at a time through the tier table; many
+// at once: tier_segment_many.c. A block that is put directly streams through
 // aligned staging memory; its header is written last.
 //
 // What differs from memory: a place taken out of service frees no space, which
@@ -312,30 +312,6 @@ unpin(void *self, struct tier_pin *pinned)
     memset(pinned, 0, sizeof(*pinned));
 }
 
-// Fills a request for a payload of a held and open handle.
-static void
-fill_request(const struct tier_segment_handle *handle,
-             const struct block_place *place, const struct block_id *id,
-             void *memory, uint64_t memory_bytes,
-             struct segment_read_request *request)
-{
-    check(handle != NULL);
-    check(handle->file != NULL);
-    memset(request, 0, sizeof(*request));
-    request->file = &handle->file->io;
-    request->offset = place->offset;
-    request->bytes = place->bytes;
-    request->checksum = place->checksum;
-    request->memory = memory;
-    request->memory_bytes = memory_bytes;
-    // Larger blocks have a record of their own, whose header must be theirs.
-    // Smaller ones may lie in a batch: the checksum alone tells.
-    if (place->bytes >= SEGMENT_BATCH_BLOCK_BYTES && id != NULL) {
-        request->facts = &handle->facts;
-        request->id = id;
-    }
-}
-
 static void
 scatter(const uint8_t *from, uint64_t bytes, const struct cascade_span *spans,
         size_t span_count)
@@ -396,7 +372,7 @@ read_pinned(void *self, const struct tier_pin *pinned,
     handle = handle_of(cold, place);
     status = tier_segment_handle_open(cold, handle, reader->reader);
     if (status == CASCADE_OK) {
-        fill_request(handle, place, NULL, target, room, &request);
+        tier_segment_fill_request(handle, place, NULL, target, room, &request);
         // The caller's room past the block is not ours to write to.
         request.memory_bytes = memory == NULL ? place->bytes : room;
         status = segment_read_payloads(reader->reader, &request, 1);
@@ -502,69 +478,3 @@ const struct tier_table tier_segment_table = {
     .release = release,
     .usage = usage,
 };
-
-// Reads what could be opened; requests are packed to the front.
-static void
-read_held(struct tier_segment_get *gets, struct tier_segment_handle **held,
-          struct segment_read_request *requests, size_t count,
-          struct segment_reader *reader)
-{
-    enum cascade_status first;
-    size_t used = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        if (gets[i].status == CASCADE_OK) {
-            fill_request(held[i], &gets[i].place,
-                         block_id_is_zero(&gets[i].id) ? NULL : &gets[i].id,
-                         gets[i].memory, gets[i].memory_bytes,
-                         &requests[used++]);
-        }
-    }
-    first = segment_read_payloads(reader, requests, used);
-    (void)first; // each has its own
-    used = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (gets[i].status == CASCADE_OK) {
-            gets[i].status = requests[used++].status;
-        }
-    }
-}
-
-void
-tier_segment_read_many(struct tier_segment *cold, struct tier_segment_get *gets,
-                       size_t count)
-{
-    struct segment_read_request *requests;
-    struct tier_segment_handle **held;
-    struct tier_segment_reader *reader = NULL;
-    enum cascade_status status;
-
-    requests = allocator_array(cold->allocator, count, sizeof(*requests));
-    held = allocator_array(cold->allocator, count, sizeof(*held));
-    status = requests == NULL || held == NULL
-                 ? error_set(CASCADE_NO_MEMORY, "no memory to read blocks")
-                 : tier_segment_reader_take(cold, &reader);
-    if (status != CASCADE_OK) {
-        for (size_t i = 0; i < count; i++) {
-            gets[i].status = status;
-        }
-        goto release;
-    }
-    for (size_t i = 0; i < count; i++) {
-        held[i] = tier_segment_handle_hold_place(cold, &gets[i].place);
-        gets[i].status = held[i] == NULL ? CASCADE_STALE
-                                         : tier_segment_handle_open(
-                                               cold, held[i], reader->reader);
-    }
-    read_held(gets, held, requests, count, reader->reader);
-    for (size_t i = 0; i < count; i++) {
-        if (held[i] != NULL) {
-            tier_segment_handle_drop(cold, held[i]);
-        }
-    }
-    tier_segment_reader_give(cold, reader);
-
-release:
-    allocator_release(cold->allocator, held);
-    allocator_release(cold->allocator, requests);
-}

@@ -3,6 +3,7 @@
 // Batches: every operation as an item, a status per item, the order of changes
 // to one key, deadlines, and many batches at once.
 
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -210,6 +211,169 @@ test_deadline(void **state)
     store_end(store);
 }
 
+#define COLD_BLOCKS 40
+#define COLD_BYTES_MAX 70000
+
+static size_t
+cold_bytes(size_t number)
+{
+    return 100 + number * 1777 % COLD_BYTES_MAX;
+}
+
+// A get of every block in two spans of odd sizes.
+static void
+ask_for_cold(struct cascade_item *items, struct cascade_span (*spans)[2],
+             char (*keys)[16], uint8_t (*data)[COLD_BYTES_MAX + 200])
+{
+    memset(items, 0, COLD_BLOCKS * sizeof(items[0]));
+    for (size_t i = 0; i < COLD_BLOCKS; i++) {
+        (void)snprintf(keys[i], sizeof(keys[i]), "c%zu", i);
+        memset(data[i], 0xEE, sizeof(data[i]));
+        spans[i][0] = (struct cascade_span){.data = data[i], .bytes = 77};
+        spans[i][1] = (struct cascade_span){.data = data[i] + 77,
+                                            .bytes = cold_bytes(i)};
+        items[i] = (struct cascade_item){
+            .size = sizeof(items[i]),
+            .operation = CASCADE_OPERATION_GET,
+            .key = store_name(keys[i]),
+            .get_spans = spans[i],
+            .get_span_count = 2,
+        };
+    }
+}
+
+static void
+put_cold(struct cascade *store)
+{
+    for (size_t i = 0; i < COLD_BLOCKS; i++) {
+        char key[16];
+
+        (void)snprintf(key, sizeof(key), "c%zu", i);
+        store_must_put(store, key, i, cold_bytes(i));
+    }
+    assert_int_equal(cascade_flush(store, NULL), CASCADE_OK);
+    assert_int_equal(cascade_evict(store, CASCADE_TIER_LOCAL_DRAM, NULL, NULL),
+                     CASCADE_OK);
+}
+
+// Blocks on segments only, among one in memory, one that nobody knows, one that
+// does not fit and one that is asked for twice.
+static void
+test_cold_blocks_together(void **state)
+{
+    static struct cascade_item items[COLD_BLOCKS];
+    static struct cascade_span spans[COLD_BLOCKS][2];
+    static char keys[COLD_BLOCKS][16];
+    static uint8_t data[COLD_BLOCKS][COLD_BYTES_MAX + 200];
+    struct cascade *store = store_start(&world, true, NULL);
+    struct cascade_stats before;
+    struct cascade_stats after;
+
+    (void)state;
+    put_cold(store);
+    store_must_get(store, "c3", 3, cold_bytes(3));
+    ask_for_cold(items, spans, keys, data);
+    items[5].key = store_name("nobody");
+    items[6].key = store_name("c7");
+    spans[6][1].bytes = cold_bytes(7);
+    spans[8][1].bytes = 10;
+    before = store_stats_now(store);
+    assert_int_equal(cascade_batch(store, items, COLD_BLOCKS, NULL),
+                     CASCADE_OK);
+    after = store_stats_now(store);
+    for (size_t i = 0; i < COLD_BLOCKS; i++) {
+        size_t number = i == 6 ? 7 : i;
+
+        if (i == 5 || i == 8) {
+            assert_int_equal(items[i].status,
+                             i == 5 ? CASCADE_NOT_FOUND : CASCADE_TOO_SMALL);
+            assert_int_equal(data[i][0], 0xEE);
+            continue;
+        }
+        assert_int_equal(items[i].status, CASCADE_OK);
+        assert_int_equal(items[i].bytes, cold_bytes(number));
+        assert_true(store_is(number, data[i], cold_bytes(number)));
+        assert_int_equal(data[i][cold_bytes(number)], 0xEE);
+        assert_int_equal(store_tier_of(store, keys[number]),
+                         CASCADE_TIER_LOCAL_DRAM);
+    }
+    assert_int_equal(after.hits[CASCADE_TIER_SEGMENTS] -
+                         before.hits[CASCADE_TIER_SEGMENTS],
+                     COLD_BLOCKS - 4);
+    assert_int_equal(after.hits[CASCADE_TIER_LOCAL_DRAM] -
+                         before.hits[CASCADE_TIER_LOCAL_DRAM],
+                     2);
+    store_end(store);
+}
+
+// More than memory holds: all bytes come all the same.
+static void
+test_cold_blocks_beyond_memory(void **state)
+{
+    static const char *const pairs[] = {"dram_capacity", "1MiB", NULL};
+    static struct cascade_item items[COLD_BLOCKS];
+    static struct cascade_span spans[COLD_BLOCKS][2];
+    static char keys[COLD_BLOCKS][16];
+    static uint8_t data[COLD_BLOCKS][COLD_BYTES_MAX + 200];
+    struct cascade *store = store_start(&world, true, NULL);
+
+    (void)state;
+    put_cold(store);
+    store_end(store);
+    store = store_start(&world, true, pairs);
+    ask_for_cold(items, spans, keys, data);
+    assert_int_equal(cascade_batch(store, items, COLD_BLOCKS, NULL),
+                     CASCADE_OK);
+    for (size_t i = 0; i < COLD_BLOCKS; i++) {
+        assert_int_equal(items[i].status, CASCADE_OK);
+        assert_true(store_is(i, data[i], cold_bytes(i)));
+    }
+    store_end(store);
+}
+
+// Every read of the batch fails once: no item lies, and the next batch is whole
+// again.
+static void
+test_cold_reads_fail(void **state)
+{
+    static struct cascade_item items[COLD_BLOCKS];
+    static struct cascade_span spans[COLD_BLOCKS][2];
+    static char keys[COLD_BLOCKS][16];
+    static uint8_t data[COLD_BLOCKS][COLD_BYTES_MAX + 200];
+    struct cascade *store = store_start(&world, true, NULL);
+
+    (void)state;
+    put_cold(store);
+    for (uint64_t n = 1; n < 30; n++) {
+        ask_for_cold(items, spans, keys, data);
+        world.files.calls = 0;
+        world.files.counted = FILE_FAULTY_PREAD;
+        world.files.fail_from = n;
+        world.files.fail_count = 1;
+        world.files.error = EIO;
+        assert_int_equal(cascade_batch(store, items, COLD_BLOCKS, NULL),
+                         CASCADE_OK);
+        world.files.fail_from = 0;
+        for (size_t i = 0; i < COLD_BLOCKS; i++) {
+            assert_true(items[i].status == CASCADE_OK ||
+                        items[i].status == CASCADE_IO);
+            if (items[i].status == CASCADE_OK) {
+                assert_true(store_is(i, data[i], cold_bytes(i)));
+            }
+        }
+        assert_int_equal(
+            cascade_evict(store, CASCADE_TIER_LOCAL_DRAM, NULL, NULL),
+            CASCADE_OK);
+    }
+    ask_for_cold(items, spans, keys, data);
+    assert_int_equal(cascade_batch(store, items, COLD_BLOCKS, NULL),
+                     CASCADE_OK);
+    for (size_t i = 0; i < COLD_BLOCKS; i++) {
+        assert_int_equal(items[i].status, CASCADE_OK);
+    }
+    store_end(store);
+}
+
 static void *
 run_batches(void *context)
 {
@@ -284,6 +448,11 @@ main(void)
         cmocka_unit_test_setup_teardown(test_last_put_wins, begin, finish),
         cmocka_unit_test_setup_teardown(test_every_operation, begin, finish),
         cmocka_unit_test_setup_teardown(test_deadline, begin, finish),
+        cmocka_unit_test_setup_teardown(test_cold_blocks_together, begin,
+                                        finish),
+        cmocka_unit_test_setup_teardown(test_cold_blocks_beyond_memory, begin,
+                                        finish),
+        cmocka_unit_test_setup_teardown(test_cold_reads_fail, begin, finish),
         cmocka_unit_test_setup_teardown(test_many_threads, begin, finish),
     };
 
