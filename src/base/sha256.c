@@ -82,7 +82,9 @@ choose_kernel(size_t count, bool copying)
     uint32_t usable = usable_kernels();
     for (size_t i = 0;; i++) {
         size_t least = copying ? kernels[i].lanes : kernels[i].lanes_worth;
-        if ((usable >> i & 1u) != 0 && least <= count) {
+        // Three and one take longer than two and two.
+        bool lonely = kernels[i].lanes == 3 && count == 4;
+        if ((usable >> i & 1u) != 0 && least <= count && !lonely) {
             return &kernels[i];
         }
     }

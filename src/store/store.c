@@ -183,7 +183,11 @@ cascade_release(struct cascade *store, struct cascade_view *view)
     memset(view, 0, sizeof(*view));
     tier_dram_table.unpin(store->dram, &pin);
     check(atomic_fetch_sub(&store->views_out, 1) > 0);
-    store_room_changed(store);
+    // A put that begins to wait after this look tries to evict before it
+    // sleeps, and finds the pin gone.
+    if (atomic_load(&store->room_waiters) > 0) {
+        store_room_changed(store);
+    }
 }
 
 enum cascade_status
