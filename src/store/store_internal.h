@@ -180,6 +180,7 @@ struct cascade {
     pthread_mutex_t loads_lock;
     pthread_cond_t loads_changed;
     struct store_load loads[STORE_LOADS_MAX];
+    size_t loads_active; // of those; guarded by loads_lock
 
     pthread_mutex_t room_lock;
     pthread_cond_t room_changed;

@@ -20,6 +20,7 @@ static struct store_load *
 find_load(struct cascade *store, const struct block_id *id, bool *active)
 {
     struct store_load *free_load = NULL;
+    size_t seen = 0;
 
     for (size_t i = 0; i < STORE_LOADS_MAX; i++) {
         struct store_load *load = &store->loads[i];
@@ -28,8 +29,12 @@ find_load(struct cascade *store, const struct block_id *id, bool *active)
             *active = true;
             return load;
         }
-        if (!load->active) {
+        seen += load->active;
+        if (!load->active && free_load == NULL) {
             free_load = load;
+        }
+        if (seen == store->loads_active && free_load != NULL) {
+            break;
         }
     }
     *active = false;
@@ -71,6 +76,7 @@ store_load_try(struct cascade *store, const struct block_id *id)
     if (load != NULL) {
         load->active = true;
         load->id = *id;
+        store->loads_active++;
     }
     check(pthread_mutex_unlock(&store->loads_lock) == 0);
     return load;
@@ -95,6 +101,7 @@ begin_load(struct cascade *store, const struct block_id *id,
             if (!waited) {
                 load->active = true;
                 load->id = *id;
+                store->loads_active++;
                 *mine = load;
             }
             break;
@@ -116,6 +123,7 @@ store_load_end(struct cascade *store, struct store_load *load)
 {
     check(pthread_mutex_lock(&store->loads_lock) == 0);
     load->active = false;
+    store->loads_active--;
     check(pthread_cond_broadcast(&store->loads_changed) == 0);
     check(pthread_mutex_unlock(&store->loads_lock) == 0);
 }

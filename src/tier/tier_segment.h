@@ -67,6 +67,7 @@ struct tier_segment_entry {
     bool durable;             // sealed, or synced as far as one can know
 };
 
+// Called from several threads at once where there is a pool.
 typedef void
 tier_segment_visit(void *context, const struct tier_segment_entry *entry);
 

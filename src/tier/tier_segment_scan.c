@@ -27,6 +27,9 @@ struct wave {
     struct segment_index indexes[WAVE];
     enum cascade_status statuses[WAVE];
     uint32_t count;
+    bool opening;
+    tier_segment_visit *visit;
+    void *context;
 };
 
 // ---------------------------------------------------------------------------
@@ -459,10 +462,26 @@ seal_if_adopted(struct tier_segment *cold, struct tier_segment_handle *handle,
     }
 }
 
-// Reads a wave on the pool, then seals and shows on this thread.
+// A live tail of others is shown at open, then when it is sealed.
+static void
+show_one(void *context, size_t index)
+{
+    struct wave *wave = context;
+    const struct tier_segment *cold = wave->cold;
+    const struct tier_segment_handle *handle = wave->handles[index];
+
+    if (handle->state == TIER_SEGMENT_SEALED ||
+        (handle->state == TIER_SEGMENT_TAIL &&
+         (wave->opening || cold->directories[handle->directory].relation ==
+                               TIER_SEGMENT_ADOPTED))) {
+        tier_segment_show(wave->cold, handle, &wave->indexes[index],
+                          wave->visit, wave->context);
+    }
+}
+
+// Reads a wave on the pool, seals on this thread, and shows on the pool.
 static enum cascade_status
-run_wave(struct tier_segment *cold, struct wave *wave, bool opening,
-         tier_segment_visit *visit, void *context)
+run_wave(struct tier_segment *cold, struct wave *wave)
 {
     enum cascade_status status = CASCADE_OK;
 
@@ -470,25 +489,18 @@ run_wave(struct tier_segment *cold, struct wave *wave, bool opening,
         segment_index_init(&wave->indexes[i], cold->allocator);
     }
     pool_parallel_for(cold->options.pool, load_one, wave, wave->count);
-    for (uint32_t i = 0; i < wave->count; i++) {
-        struct tier_segment_handle *handle = wave->handles[i];
-
-        if (wave->statuses[i] != CASCADE_OK && status == CASCADE_OK) {
-            status = wave->statuses[i];
-        }
+    for (uint32_t i = 0; i < wave->count && status == CASCADE_OK; i++) {
+        status = wave->statuses[i];
         if (status == CASCADE_OK) {
-            seal_if_adopted(cold, handle, &wave->indexes[i]);
-            // A live tail of others is shown at open, then when it is sealed.
-            if (handle->state == TIER_SEGMENT_SEALED ||
-                (handle->state == TIER_SEGMENT_TAIL &&
-                 (opening || cold->directories[handle->directory].relation ==
-                                 TIER_SEGMENT_ADOPTED))) {
-                tier_segment_show(cold, handle, &wave->indexes[i], visit,
-                                  context);
-            }
+            seal_if_adopted(cold, wave->handles[i], &wave->indexes[i]);
         }
+    }
+    if (status == CASCADE_OK) {
+        pool_parallel_for(cold->options.pool, show_one, wave, wave->count);
+    }
+    for (uint32_t i = 0; i < wave->count; i++) {
         segment_index_fini(&wave->indexes[i]);
-        tier_segment_handle_drop(cold, handle);
+        tier_segment_handle_drop(cold, wave->handles[i]);
     }
     wave->count = 0;
     return status;
@@ -506,6 +518,9 @@ read_files(struct tier_segment *cold, bool opening, tier_segment_visit *visit,
         return error_set(CASCADE_NO_MEMORY, "no memory to read segments");
     }
     wave->cold = cold;
+    wave->opening = opening;
+    wave->visit = visit;
+    wave->context = context;
     // What the writer adds from here on is its own, and known.
     (void)pthread_mutex_lock(&cold->table_lock);
     count = cold->handle_count;
@@ -527,11 +542,11 @@ read_files(struct tier_segment *cold, bool opening, tier_segment_visit *visit,
         }
         wave->handles[wave->count++] = handle;
         if (wave->count == WAVE) {
-            status = run_wave(cold, wave, opening, visit, context);
+            status = run_wave(cold, wave);
         }
     }
     if (status == CASCADE_OK) {
-        status = run_wave(cold, wave, opening, visit, context);
+        status = run_wave(cold, wave);
     }
     allocator_release(cold->allocator, wave);
     return status;
