@@ -24,6 +24,7 @@
 #include "segment/segment_lease.h"
 #include "segment/segment_lease_watch.h"
 #include "segment/segment_read.h"
+#include "segment/segment_reserve.h"
 #include "segment/segment_root.h"
 #include "tools/leftovers_inner.h"
 
@@ -63,6 +64,7 @@ leftovers_is_known(const char *name)
     return is_ours(name) || segment_lease_is_writer(name) ||
            begins(name, SEGMENT_ROOT_OWNER) ||
            begins(name, SEGMENT_LEASE_NOTE_PREFIX) ||
+           strcmp(name, SEGMENT_RESERVE_FILE) == 0 ||
            strcmp(name, "namespace") == 0 || strcmp(name, "root") == 0;
 }
 

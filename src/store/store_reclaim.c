@@ -355,6 +355,10 @@ move_on(struct reclaim *reclaim, bool keep)
     }
     forget_records(reclaim);
     status = write_again(reclaim, keep);
+    // What must be written before the segment goes is little.
+    if (status == CASCADE_NO_SPACE && tier_segment_use_reserve(store->cold)) {
+        status = write_again(reclaim, false);
+    }
     if (status == CASCADE_OK && read == CASCADE_CORRUPT) {
         status = write_unlisted(reclaim);
     }

@@ -20,6 +20,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/units.h"
+#include "segment/segment_reserve.h"
 
 #define LEASE_NS_MIN (100 * NS_PER_MS)
 
@@ -192,6 +193,10 @@ take_lease(struct tier_segment *cold)
     cold->has_watch = true;
     status = segment_lease_create(&cold->root, cold->clock, &cold->self,
                                   &cold->lease);
+    if (status == CASCADE_NO_SPACE && segment_reserve_give_up(&cold->root)) {
+        status = segment_lease_create(&cold->root, cold->clock, &cold->self,
+                                      &cold->lease);
+    }
     if (status != CASCADE_OK) {
         return status;
     }
@@ -304,6 +309,8 @@ tier_segment_open(const struct tier_segment_options *options,
     if (opened->has_lease) {
         settle_floor(opened, *floor, visit, context);
         tier_segment_sweep(opened);
+        segment_reserve_make(&opened->root, opened->allocator,
+                             opened->options.segment_bytes);
     }
     *highest = opened->highest;
     *cold = opened;
@@ -368,8 +375,16 @@ tier_segment_refresh(struct tier_segment *cold, bool adopt,
     (void)pthread_mutex_unlock(&cold->table_lock);
     if (cold->has_lease) {
         tier_segment_sweep(cold);
+        segment_reserve_make(&cold->root, cold->allocator,
+                             cold->options.segment_bytes);
     }
     return status;
+}
+
+bool
+tier_segment_use_reserve(struct tier_segment *cold)
+{
+    return cold->has_lease && segment_reserve_give_up(&cold->root);
 }
 
 static void

@@ -185,6 +185,12 @@ enum cascade_status
 tier_segment_retire(struct tier_segment *cold, uint32_t segment,
                     uint64_t deadline_ns);
 
+// Frees a little space that is kept for a full disk, for the records without
+// which a segment may not go; a refresh takes it back when there is room. False:
+// there is none, and nothing changed.
+bool
+tier_segment_use_reserve(struct tier_segment *cold);
+
 // Creation version of the oldest segment of any writer; a removal of a higher
 // version is needed only while one older than it exists.
 struct block_version

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "segment/segment_reserve.h"
 
 #define WAVE 32 // files whose entries are in memory at once
 #define TAKE_TRIES 4
@@ -321,6 +322,7 @@ static bool
 is_ours_at_top(const char *name)
 {
     return strcmp(name, "namespace") == 0 ||
+           strcmp(name, SEGMENT_RESERVE_FILE) == 0 ||
            strncmp(name, SEGMENT_ROOT_OWNER, strlen(SEGMENT_ROOT_OWNER)) == 0 ||
            strncmp(name, SEGMENT_ROOT_TEMPORARY,
                    strlen(SEGMENT_ROOT_TEMPORARY)) == 0 ||

@@ -85,6 +85,13 @@ resolve(const struct file_sectors *disk, int directory, const char *path,
     return at;
 }
 
+// No room for a name.
+static bool
+is_full(const struct file_sectors *disk)
+{
+    return disk->bytes_max != 0 && file_sectors_sum(disk) >= disk->bytes_max;
+}
+
 static bool
 is_here(const char *name)
 {
@@ -114,6 +121,10 @@ disk_open_at(void *self, int directory, const char *path, int flags,
         goto unlock;
     }
     if (node == NULL && (flags & O_CREAT) != 0) {
+        if (is_full(disk)) {
+            file = -ENOSPC;
+            goto unlock;
+        }
         outcome = change(disk);
         if (outcome == NOT_DONE) {
             goto unlock;
@@ -258,6 +269,10 @@ disk_make_directory_at(void *self, int directory, const char *path, mode_t mode)
 
     (void)pthread_mutex_lock(&disk->lock);
     folder = resolve(disk, directory, path, &name);
+    if (folder != NULL && is_full(disk)) {
+        (void)pthread_mutex_unlock(&disk->lock);
+        return -ENOSPC;
+    }
     outcome = folder == NULL ? DONE : change(disk);
     if (outcome != NOT_DONE) {
         result = real()->make_directory_at(NULL, directory, path, mode);
