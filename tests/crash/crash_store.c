@@ -335,6 +335,13 @@ live(struct world *world)
     }
     file_sectors_restart(&world->disk);
     world->counts->cuts++;
+    if (pick(world, 4) == 0) {
+        uint64_t far_ns = pick(world, 400) * 86400 * NS_PER_S;
+
+        clock_fake_jump(&world->clock, pick(world, 2) == 0
+                                           ? world->clock.wall_ns + far_ns
+                                           : world->clock.wall_ns - far_ns);
+    }
 }
 
 static void
