@@ -111,6 +111,7 @@ extern const struct bench_driver bench_driver_acquire;
 extern const struct bench_driver bench_driver_exists;
 extern const struct bench_driver bench_driver_exists_batch;
 extern const struct bench_driver bench_driver_first_put;
+extern const struct bench_driver bench_driver_fill;
 extern const struct bench_driver bench_driver_batch_get;
 extern const struct bench_driver bench_driver_cold_write;
 extern const struct bench_driver bench_driver_cold_get;

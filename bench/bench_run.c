@@ -28,7 +28,8 @@ static const struct bench_driver *const drivers[] = {
     &bench_driver_acquire,      &bench_driver_exists,
     &bench_driver_exists_batch, &bench_driver_batch_get,
     &bench_driver_cold_write,   &bench_driver_cold_get,
-    &bench_driver_cold_batch,   &bench_driver_restart,
+    &bench_driver_fill,         &bench_driver_cold_batch,
+    &bench_driver_restart,
 };
 
 const struct bench_driver *

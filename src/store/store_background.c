@@ -62,21 +62,25 @@ is_short_of_room(struct cascade *store)
 static bool
 write_ahead_step(struct cascade *store)
 {
-    uint64_t bytes;
+    uint64_t bytes = units_max(
+        store->dram_capacity_bytes / CLEAN_PART,
+        units_min(WRITE_AHEAD_STEP_BYTES, store->dram_capacity_bytes / 4));
     uint64_t written = 0;
 
     if (!writes_cold(store) || store->dram == NULL ||
-        !is_short_of_room(store) ||
-        store_cold_begin(store, store_now(store) + COLD_WAIT_NS) !=
-            CASCADE_OK) {
+        !is_short_of_room(store)) {
+        atomic_store(&store->writer_is_behind, false);
         return false;
     }
-    bytes = units_max(
-        store->dram_capacity_bytes / CLEAN_PART,
-        units_min(WRITE_AHEAD_STEP_BYTES, store->dram_capacity_bytes / 4));
+    store_look_at_writer(store, bytes);
+    if (store_cold_begin(store, store_now(store) + COLD_WAIT_NS) !=
+        CASCADE_OK) {
+        return false;
+    }
     (void)store_write_coldest(store, bytes, &written);
     store_cold_end(store);
-    return written > 0;
+    // Of a writer that was behind the next step finds whether it still is.
+    return written > 0 || atomic_load(&store->writer_is_behind);
 }
 
 // Dirty blocks that stand in the way of a large one. True if some were written.

@@ -432,7 +432,9 @@ store_write_coldest(struct cascade *store, uint64_t bytes, uint64_t *written)
             break;
         }
         looked += units_max(tier_dram_slot_bytes(store->dram, slot), 1);
-        status = add_slot(store, slot, &added);
+        if (store_slot_is_worth_writing(store, slot)) {
+            status = add_slot(store, slot, &added);
+        }
     }
     return finish_slots(store, status, added, written);
 }

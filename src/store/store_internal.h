@@ -187,6 +187,8 @@ struct cascade {
     uint64_t room_events; // guarded by room_lock
     _Atomic uint32_t
         room_waiters; // puts that wait for dirty blocks to be written
+    _Atomic uint64_t room_refusals; // searches that met only those, of late
+    _Atomic bool writer_is_behind;  // as the background last saw it
 
     pthread_mutex_t background_lock;
     pthread_cond_t background_wake;
@@ -297,6 +299,14 @@ store_evict_slot(struct cascade *store, uint32_t slot, bool drop_dirty,
 // The block in the slot would have to be written before it is dropped.
 bool
 store_slot_is_dirty(struct cascade *store, uint32_t slot);
+
+// The block in the slot is worth a write to the cold tier now.
+bool
+store_slot_is_worth_writing(struct cascade *store, uint32_t slot);
+
+// Looks at the next `bytes` to go, whether the writer of the cold tier keeps up.
+void
+store_look_at_writer(struct cascade *store, uint64_t bytes);
 
 // Wakes those that wait for room.
 void

@@ -96,6 +96,10 @@ OPTION(DRAIN_DEADLINE, "drain_deadline", TIME, "seconds", "20",
 OPTION(DRAIN_REQUESTS, "drain_requests", FLAG, "flag", "true",
        "true|false",
        "Let `cascade drain` of the same user ask for the same; needs stats_page")
+OPTION(COLD_ADMISSION, "cold_admission", WORD, "word", "used",
+       "used|all",
+       "What a cold tier that cannot keep up with the puts gets: only blocks that were used "
+       "since they came, the rest being dropped and counted, or all, for which puts wait")
 OPTION(COLD_QUEUE, "cold_queue", BYTES, "bytes", "auto",
        "auto|1MiB..1TiB",
        "Bytes of blocks that may be on their way to the cold tier at once, held in memory "

@@ -92,6 +92,7 @@ struct store_settings {
     enum store_dedup dedup;
     enum store_verify verify;
     enum store_rebind rebind;
+    bool cold_admits_all; // a writer that is behind gets all the same
     enum store_sync sync;
     enum store_cold_io cold_io;
     enum log_level log_level;

@@ -16,6 +16,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/extent.h"
+#include "policy/policy_choice.h"
 #include "store/store_internal.h"
 
 // Coldest entries looked at for a clean victim before the put waits.
@@ -221,12 +222,25 @@ must_be_written(struct cascade *store, const struct directory_found *found)
 }
 
 bool
+store_slot_is_worth_writing(struct cascade *store, uint32_t slot)
+{
+    bool is_behind = atomic_load(&store->writer_is_behind);
+    bool was_used;
+
+    store_policy_lock(store);
+    was_used = (store->blocks[slot].flags & STORE_SLOT_HIT) != 0;
+    store_policy_unlock(store);
+    return policy_choose_cold(is_behind, was_used);
+}
+
+bool
 store_slot_is_dirty(struct cascade *store, uint32_t slot)
 {
     struct directory_found found;
 
     return directory_find_slot(store->directory, slot, &found) == CASCADE_OK &&
-           must_be_written(store, &found);
+           must_be_written(store, &found) &&
+           store_slot_is_worth_writing(store, slot);
 }
 
 enum cascade_status
@@ -244,11 +258,12 @@ store_evict_slot(struct cascade *store, uint32_t slot, bool drop_dirty,
         return CASCADE_STALE;
     }
     if (!drop_dirty && must_be_written(store, &found)) {
-        *dirty = true;
-        return CASCADE_BUSY;
-    }
-    // The copy on segments that makes it clean may go meanwhile.
-    if (!drop_dirty && writes_cold(store)) {
+        *dirty = store_slot_is_worth_writing(store, slot);
+        if (*dirty) {
+            return CASCADE_BUSY;
+        }
+    } else if (!drop_dirty && writes_cold(store)) {
+        // The copy on segments that makes it clean may go meanwhile.
         flags = DIRECTORY_WITHDRAW_NOT_LAST;
     }
     status = directory_withdraw(store->directory, &found.id, &found.memory,
@@ -401,6 +416,36 @@ reserve_waiting(struct cascade *store, uint64_t bytes, uint64_t deadline_ns,
     return status;
 }
 
+void
+store_look_at_writer(struct cascade *store, uint64_t bytes)
+{
+    struct policy_writer_facts facts = {
+        .refusals = atomic_exchange(&store->room_refusals, 0),
+    };
+    struct policy_cursor cursor;
+    uint32_t slot;
+    bool is_behind;
+
+    facts.refusals += atomic_load(&store->room_waiters);
+    memset(&cursor, 0, sizeof(cursor));
+    while (facts.refusals > 0 && facts.next_bytes < bytes &&
+           cursor.count < CANDIDATES_MAX &&
+           next_victim(store, &cursor, &slot)) {
+        struct directory_found found;
+
+        if (directory_find_slot(store->directory, slot, &found) == CASCADE_OK) {
+            facts.next_bytes += found.bytes;
+            facts.dirty_bytes += must_be_written(store, &found) ? found.bytes
+                                                                : 0;
+        }
+    }
+    is_behind = !store->settings.cold_admits_all &&
+                policy_writer_is_behind(&facts);
+    if (atomic_exchange(&store->writer_is_behind, is_behind) != is_behind) {
+        store_room_changed(store);
+    }
+}
+
 enum cascade_status
 store_reserve(struct cascade *store, uint64_t bytes, uint64_t deadline_ns,
               struct tier_slot *slot)
@@ -417,6 +462,7 @@ store_reserve(struct cascade *store, uint64_t bytes, uint64_t deadline_ns,
     }
     if (status == CASCADE_NO_SPACE && dirty && deadline_ns != 0 &&
         cold_is_writing(store)) {
+        atomic_fetch_add(&store->room_refusals, 1);
         status = reserve_waiting(store, bytes, deadline_ns, slot);
     }
     return status;

@@ -234,6 +234,8 @@ resolve_plain(const struct option_set *set, struct store_settings *settings)
     settings->huge_pages = is_word(set, STORE_OPTION_HUGE_PAGES, "auto");
     settings->dedup = (enum store_dedup)option_word(set, STORE_OPTION_DEDUP);
     settings->verify = (enum store_verify)option_word(set, STORE_OPTION_VERIFY);
+    settings->cold_admits_all = option_word(set, STORE_OPTION_COLD_ADMISSION) !=
+                                0;
     settings->rebind = (enum store_rebind)option_word(set, STORE_OPTION_REBIND);
     settings->sync = (enum store_sync)option_word(set, STORE_OPTION_SYNC);
     settings->cold_look_only = option_word(set, STORE_OPTION_COLD_MODE) == 1;

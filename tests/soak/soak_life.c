@@ -41,6 +41,7 @@ open_store(struct life *life)
         check(cascade_options_set(options, pair[0], pair[1]) == CASCADE_OK);
     }
     check(cascade_options_set(options, "cold_path", arena->root) == CASCADE_OK);
+    check(cascade_options_set(options, "cold_admission", "all") == CASCADE_OK);
     status = store_open_in(options, &around, &life->store);
     cascade_options_destroy(options);
     soak_count(arena->truth, SOAK_OPENS, 1);

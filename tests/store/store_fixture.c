@@ -63,11 +63,27 @@ struct cascade_options *
 store_options_small(void)
 {
     static const char *const small[] = {
-        "dram_capacity", "2MiB",  "segment_size", "1MiB",
-        "cold_capacity", "1GiB",  "cold_io",      "pread",
-        "max_blocks",    "4096",  "threads",      "2",
-        "stats_page",    "false", "put_wait",     "20",
-        "log_level",     "error", NULL,
+        "dram_capacity",
+        "2MiB",
+        "segment_size",
+        "1MiB",
+        "cold_capacity",
+        "1GiB",
+        "cold_io",
+        "pread",
+        "max_blocks",
+        "4096",
+        "threads",
+        "2",
+        "stats_page",
+        "false",
+        "put_wait",
+        "20",
+        "log_level",
+        "error",
+        "cold_admission",
+        "all",
+        NULL,
     };
     struct cascade_options *options = cascade_options_create();
 

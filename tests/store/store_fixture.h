@@ -36,7 +36,8 @@ void
 store_world_remove(struct store_world *world);
 
 // Options that every test begins with: 2 MiB of DRAM, segments of 1 MiB, no
-// cold tier, pread. Stops the test if an option is refused.
+// cold tier, pread; nothing is dropped because the writer is behind. Stops the
+// test if an option is refused.
 struct cascade_options *
 store_options_small(void);
 

@@ -39,6 +39,7 @@ open_with(const struct store_surroundings *around, const char *const *pairs)
 
     DEMAND(options != NULL);
     DEMAND(cascade_options_set(options, "stats_page", "false") != 99);
+    DEMAND(cascade_options_set(options, "cold_admission", "all") != 99);
     for (; *pairs != NULL; pairs += 2) {
         const char *value = pairs[1];
         char path[256];

@@ -187,6 +187,55 @@ test_writes_ahead(void **state)
     store_end(store);
 }
 
+// A writer that is behind writes what was used; the rest goes, and is counted.
+static void
+test_what_was_used_is_worth_a_write(void **state)
+{
+    static const char *const used[] = {"cold_admission", "used", NULL};
+    struct cascade *store = store_start(&world, true, used);
+    struct cascade_stats stats;
+
+    (void)state;
+    press(store, 0, 10);
+    for (uint64_t i = 0; i < 5; i++) {
+        char key[32];
+
+        (void)snprintf(key, sizeof(key), "press %llu", (unsigned long long)i);
+        store_must_get(store, key, 1000 + i, BYTES);
+    }
+    // The last one finds dirty blocks only and goes straight to a segment. No
+    // thread writes here that could be behind, so the test says it is.
+    press(store, 10, 42);
+    stats = store_stats_now(store);
+    assert_int_equal(stats.dirty_blocks, 51);
+    assert_int_equal(stats.demotions, 0);
+    atomic_store(&store->room_refusals, 1);
+    assert_true(store_background_step(store));
+    assert_int_equal(store_stats_now(store).demotions, 5);
+    assert_int_equal(store_stats_now(store).cold_writes_dropped, 0);
+    press(store, 52, 6); // five that were never used, and one that was
+    stats = store_stats_now(store);
+    assert_int_equal(stats.cold_writes_dropped, 5);
+    assert_int_equal(stats.evictions[CASCADE_TIER_LOCAL_DRAM], 6);
+    for (uint64_t i = 0; i < 10; i++) {
+        char key[32];
+
+        (void)snprintf(key, sizeof(key), "press %llu", (unsigned long long)i);
+        if (i < 5) {
+            store_must_get(store, key, 1000 + i, BYTES);
+        } else {
+            assert_int_equal(store_get_seed(store, key, 1000 + i, BYTES),
+                             CASCADE_NOT_FOUND);
+        }
+    }
+    // It has caught up: whatever goes next is written again.
+    store_settle(store);
+    assert_true(store_stats_now(store).demotions >= 13);
+    assert_int_equal(cascade_flush(store, NULL), CASCADE_OK);
+    assert_int_equal(store_stats_now(store).dirty_blocks, 0);
+    store_end(store);
+}
+
 // Capacity of the cold tier holds, also at start; what is read stays longer.
 static void
 test_reclaim(void **state)
@@ -307,6 +356,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_no_semantic_eviction, begin,
                                         finish),
         cmocka_unit_test_setup_teardown(test_writes_ahead, begin, finish),
+        cmocka_unit_test_setup_teardown(test_what_was_used_is_worth_a_write,
+                                        begin, finish),
         cmocka_unit_test_setup_teardown(test_reclaim, begin, finish),
         cmocka_unit_test_setup_teardown(test_list_and_metrics, begin, finish),
     };
