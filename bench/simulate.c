@@ -108,6 +108,9 @@ insert(struct cache *cache, const struct trace_request *request, uint32_t place,
     if (slot == POLICY_NONE) {
         return;
     }
+    if (cache->settings->hashes != NULL) {
+        facts.hash = cache->settings->hashes[ref];
+    }
     if (goes_on != NULL && *goes_on) {
         facts.expected_reuse = (float)cache->settings->hints_right;
     } else if (goes_on != NULL) {

@@ -26,6 +26,10 @@ struct simulate_settings {
     uint32_t capacity_blocks; // at least 1
     uint64_t seed;            // of the policy and of the hints
 
+    // What the policy knows of each block of the trace, by the number of its
+    // id; NULL: a mix of the id.
+    const uint64_t *hashes;
+
     // 0: no hints. Else every request says whether its conversation goes on
     // (its deepest full block will be asked for again), and is right with this
     // probability. "Goes on" is an expected reuse of that probability for the

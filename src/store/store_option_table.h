@@ -39,8 +39,8 @@ OPTION(REBIND, "rebind", WORD, "word", "allowed",
 OPTION(DEDUP, "dedup", WORD, "word", "content",
        "content|key|off",
        "When two puts share a copy: equal content, equal key, or never")
-OPTION(EVICTION_POLICY, "eviction_policy", WORD, "word", "lru",
-       "lru|fifo|lfu|lfu-da|arc|s3fifo|s3fifo-50|sieve|slru|wtinylfu",
+OPTION(EVICTION_POLICY, "eviction_policy", WORD, "word", "cascade",
+       "cascade|lru|fifo|lfu|lfu-da|arc|s3fifo|s3fifo-50|sieve|slru|wtinylfu",
        "Which block leaves a full tier first; docs/guide/08-policies.md compares them")
 OPTION(SEMANTIC_EVICTION, "semantic_eviction", FLAG, "flag", "true",
        "true|false",

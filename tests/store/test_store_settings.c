@@ -83,7 +83,7 @@ defaults(void **state)
     assert_int_equal(settings.log_level, LOG_LEVEL_WARNING);
     assert_int_equal(settings.cold_file_mode, 0640);
     assert_string_equal(settings.namespace_name, "default");
-    assert_string_equal(settings.eviction_policy, "lru");
+    assert_string_equal(settings.eviction_policy, "cascade");
     assert_string_equal(settings.cold_path, "");
 }
 
