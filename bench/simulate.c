@@ -108,6 +108,9 @@ insert(struct cache *cache, const struct trace_request *request, uint32_t place,
     if (slot == POLICY_NONE) {
         return;
     }
+    if (cache->settings->block_bytes > 0) {
+        facts.bytes = cache->settings->block_bytes;
+    }
     if (cache->settings->hashes != NULL) {
         facts.hash = cache->settings->hashes[ref];
     }
@@ -149,7 +152,9 @@ make_cache(const struct allocator *allocator, struct cache *cache)
     const struct trace *trace = cache->trace;
     uint32_t slots = cache->settings->capacity_blocks;
     const struct policy_parameters parameters = {
-        .capacity_bytes = slots,
+        .capacity_bytes = slots * (cache->settings->block_bytes > 0
+                                       ? cache->settings->block_bytes
+                                       : 1),
         .seed = cache->settings->seed,
     };
 

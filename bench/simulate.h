@@ -26,6 +26,9 @@ struct simulate_settings {
     uint32_t capacity_blocks; // at least 1
     uint64_t seed;            // of the policy and of the hints
 
+    // What the policy is told of a block's size; 0: one byte.
+    uint64_t block_bytes;
+
     // What the policy knows of each block of the trace, by the number of its
     // id; NULL: a mix of the id.
     const uint64_t *hashes;
