@@ -27,6 +27,7 @@ static struct store_world world;
 
 // A policy that notes what it is told, and asks another one.
 static struct policy_table told_policy;
+static const struct policy_table *asked_policy;
 static _Atomic uint64_t told_count;
 static uint32_t told[2 * STORE_TOUCHES_PER_LANE];
 
@@ -38,13 +39,14 @@ hear_touch(void *state, uint32_t entry)
     if (count < 2 * STORE_TOUCHES_PER_LANE) {
         told[count] = entry;
     }
-    policy_lru.touch(state, entry);
+    asked_policy->touch(state, entry);
 }
 
 static void
 listen(struct cascade *store)
 {
-    told_policy = *store->policy;
+    asked_policy = store->policy;
+    told_policy = *asked_policy;
     told_policy.touch = hear_touch;
     atomic_store(&told_count, 0);
     store->policy = &told_policy;
