@@ -58,6 +58,7 @@ struct pool {
     size_t job_first;
     size_t idle;
     _Atomic size_t busy; // threads in loops; changed under the lock
+    size_t helpers_max;  // fixed before the first thread starts
     bool stopping;
     size_t thread_count;
     pthread_t threads[];
@@ -96,7 +97,7 @@ static bool
 is_full(struct pool *pool, size_t more)
 {
     return atomic_load_explicit(&pool->busy, memory_order_relaxed) >
-           pool->thread_count + more;
+           pool->helpers_max + more;
 }
 
 static void
@@ -264,6 +265,7 @@ pool_create(const struct allocator *allocator, const char *name,
     }
     made->allocator = allocator;
     made->job_capacity = job_count;
+    made->helpers_max = thread_count;
     pthread_mutex_init(&made->lock, NULL);
     pthread_cond_init(&made->work, NULL);
     int failure = start_threads(made, name, thread_count);
