@@ -238,6 +238,30 @@ look_at_writers(struct segment_lease_watch *watch,
     return status;
 }
 
+// Begins to count the silence of all writers at once: a machine that died while
+// it opened leaves more than one, and nobody shall wait for one after the other.
+static void
+note_writers(struct segment_lease_watch *watch,
+             const struct segment_lease *lease)
+{
+    struct segment_lease_sight sight;
+    char **names;
+    size_t count;
+
+    if (file_list(watch->root->files, watch->allocator, watch->root->directory,
+                  watch->root->path, &names, &count) != CASCADE_OK) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (segment_lease_is_writer(names[i]) &&
+            strcmp(names[i], lease->writer) != 0) {
+            segment_lease_look(watch->root, watch->allocator, names[i], &sight);
+            (void)segment_lease_watch_judge(watch, names[i], &sight, NULL);
+        }
+    }
+    file_names_free(watch->allocator, names, count);
+}
+
 enum cascade_status
 segment_lease_owner_claim(struct segment_lease_watch *watch,
                           struct segment_lease *lease)
@@ -249,6 +273,13 @@ segment_lease_owner_claim(struct segment_lease_watch *watch,
     }
     if (status == CASCADE_OK) {
         status = look_at_writers(watch, lease);
+    }
+    if (status == CASCADE_LOCKED) {
+        char cause[ERROR_MESSAGE_BYTES];
+
+        (void)snprintf(cause, sizeof(cause), "%s", error_message());
+        note_writers(watch, lease);
+        status = error_set(CASCADE_LOCKED, "%s", cause);
     }
     return status;
 }
