@@ -43,6 +43,34 @@ tell_damage(const struct work *work, uint64_t offset, const char *what,
     work->verify->damaged(work->verify->context, offset, what, entry);
 }
 
+struct search {
+    uint64_t offset;
+    bool found;
+};
+
+static bool
+match_entry(void *context, const struct segment_entry *entry)
+{
+    struct search *search = context;
+
+    search->found = entry->offset == search->offset &&
+                    segment_format_has_payload(entry);
+    return !search->found;
+}
+
+// Whether nobody would read the payload: the footer leaves out what failed to
+// be written, on a full disk for example.
+static bool
+is_left_out(const struct work *work, const struct segment_entry *entry)
+{
+    struct search search = {.offset = entry->offset};
+
+    return work->file->sealed &&
+           segment_read_entries(work->verify->checker, work->file, match_entry,
+                                &search) == CASCADE_OK &&
+           !search.found;
+}
+
 // Judges one payload that was read. False if reading itself failed.
 static bool
 judge(struct work *work, const struct segment_entry *entry,
@@ -52,8 +80,12 @@ judge(struct work *work, const struct segment_entry *entry,
     case CASCADE_OK:
         return true;
     case CASCADE_CORRUPT:
-        tell_damage(work, entry->offset,
-                    "the payload does not match its checksum", entry);
+        if (is_left_out(work, entry)) {
+            work->counts->unfinished++;
+        } else {
+            tell_damage(work, entry->offset,
+                        "the payload does not match its checksum", entry);
+        }
         return true;
     case CASCADE_STALE:
         if (work->file->sealed) {

@@ -108,7 +108,11 @@ make_file(const char *name, uint64_t bytes, int *file)
     }
     made = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (made < 0) {
-        return error_set_errno(errno, "cannot create the memory file %s", name);
+        return error_set_errno(errno,
+                               "the system refuses memfd_create for %s; allow "
+                               "it (a seccomp filter may forbid it), or set "
+                               "dram_capacity=0 with a cold_path",
+                               name);
     }
     if (ftruncate(made, (off_t)bytes) != 0) {
         int cause = errno;

@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/units.h"
@@ -229,7 +231,9 @@ take_group(struct reader *reader, char *line, struct machine_limits *limits)
     if (*controllers == '\0') {
         limits->cgroup_bytes = units_min(
             limits->cgroup_bytes,
-            group_memory(reader, "/sys/fs/cgroup", path, "memory.max"));
+            units_min(
+                group_memory(reader, "/sys/fs/cgroup", path, "memory.max"),
+                group_memory(reader, "/sys/fs/cgroup", path, "memory.high")));
         limits->cpus = (uint32_t)units_min(
             limits->cpus, group_cpus_two(reader, "/sys/fs/cgroup", path));
     }
@@ -300,6 +304,38 @@ read_affinity(struct reader *reader, struct machine_limits *limits)
     }
 }
 
+// What the system itself says, without its files.
+static void
+read_system(struct machine_limits *limits)
+{
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long page = sysconf(_SC_PAGESIZE);
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    struct rlimit limit;
+
+    if (limits->ram_bytes == MACHINE_UNLIMITED && pages > 0 && page > 0) {
+        limits->ram_bytes = (uint64_t)pages * (uint64_t)page;
+    }
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+        limits->address_space_bytes = (uint64_t)limit.rlim_cur;
+    }
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
+        limit.rlim_cur != RLIM_INFINITY) {
+        limits->memlock_bytes = (uint64_t)limit.rlim_cur;
+    }
+    if (limits->cpus == 0) {
+        limits->cpus = cpus > 0 ? (uint32_t)cpus : 1;
+    }
+}
+
+static void
+take_least(struct machine_limits *limits)
+{
+    limits->memory_bytes = units_min(
+        units_min(limits->ram_bytes, limits->job_bytes),
+        units_min(limits->cgroup_bytes, limits->address_space_bytes));
+}
+
 void
 machine_read(const struct file_system *files, const char *root,
              struct machine_limits *limits)
@@ -312,7 +348,8 @@ machine_read(const struct file_system *files, const char *root,
         .cgroup_bytes = MACHINE_UNLIMITED,
         .address_space_bytes = MACHINE_UNLIMITED,
         .memlock_bytes = MACHINE_UNLIMITED,
-        .cpus = 1,
+        .job_bytes = MACHINE_UNLIMITED,
+        .cpus = 0,
         .ranks_on_node = 1,
     };
     if (read_text(&reader, "/proc/meminfo") &&
@@ -328,10 +365,49 @@ machine_read(const struct file_system *files, const char *root,
         }
     }
     read_affinity(&reader, limits);
+    if (root[0] == '\0') {
+        read_system(limits);
+    }
+    limits->cpus = (uint32_t)units_max(limits->cpus, 1);
     read_groups(&reader, limits);
-    limits->memory_bytes = units_min(
-        limits->ram_bytes,
-        units_min(limits->cgroup_bytes, limits->address_space_bytes));
+    take_least(limits);
+}
+
+// The number that a variable begins with; false if there is none above zero.
+static bool
+number_of(const char *(*look_up)(const char *name), const char *name,
+          uint64_t *number)
+{
+    const char *text = look_up(name);
+
+    return text != NULL && read_number(text, number) && *number > 0 &&
+           *number < UINT32_MAX;
+}
+
+void
+machine_read_job(const char *(*look_up)(const char *name),
+                 struct machine_limits *limits)
+{
+    // Open MPI, MPICH and its kin, srun ("2(x3)": 2 on each of 3 nodes).
+    static const char *const ranks[] = {"OMPI_COMM_WORLD_LOCAL_SIZE",
+                                        "MPI_LOCALNRANKS",
+                                        "SLURM_STEP_TASKS_PER_NODE"};
+    uint64_t number;
+    uint64_t cpus;
+
+    if (number_of(look_up, "SLURM_MEM_PER_NODE", &number)) {
+        limits->job_bytes = number * MIB;
+    } else if (number_of(look_up, "SLURM_MEM_PER_CPU", &number) &&
+               number_of(look_up, "SLURM_CPUS_ON_NODE", &cpus)) {
+        limits->job_bytes = number * cpus * MIB;
+    }
+    for (size_t i = 0; i < sizeof(ranks) / sizeof(ranks[0]); i++) {
+        if (number_of(look_up, ranks[i], &number)) {
+            limits->ranks_on_node = (uint32_t)units_max(limits->ranks_on_node,
+                                                        number);
+        }
+    }
+    take_least(limits);
 }
 
 const char *
@@ -342,6 +418,9 @@ machine_memory_reason(const struct machine_limits *limits)
     }
     if (limits->memory_bytes == limits->cgroup_bytes) {
         return "the cgroup limit";
+    }
+    if (limits->memory_bytes == limits->job_bytes) {
+        return "the memory of the job";
     }
     return "the address space limit (ulimit -v)";
 }

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -143,6 +144,12 @@ count_slots(struct cascade *store)
     }
 }
 
+static const char *
+look_up(const char *name)
+{
+    return getenv(name);
+}
+
 static enum cascade_status
 resolve_settings(struct cascade *store)
 {
@@ -151,6 +158,7 @@ resolve_settings(struct cascade *store)
     char text[32];
 
     machine_read(store->around.files, "", &machine);
+    machine_read_job(look_up, &machine);
     status = store_settings_resolve(store->options, &machine, &store->settings);
     if (status != CASCADE_OK) {
         return status;

@@ -83,6 +83,75 @@ group_of_version_two(void **state)
     assert_string_equal(machine_memory_reason(&limits), "the cgroup limit");
 }
 
+static void
+throttled_group(void **state)
+{
+    (void)state;
+    scratch_write(&scratch, "proc/self/cgroup", "0::/job\n");
+    scratch_write(&scratch, "sys/fs/cgroup/job/memory.max", "2147483648\n");
+    scratch_write(&scratch, "sys/fs/cgroup/job/memory.high", "1073741824\n");
+    assert_int_equal(look().memory_bytes, GIB);
+}
+
+// What launchers say.
+static const char *const *environment;
+
+static const char *
+look_up(const char *name)
+{
+    for (const char *const *pair = environment; *pair != NULL; pair += 2) {
+        if (strcmp(pair[0], name) == 0) {
+            return pair[1];
+        }
+    }
+    return NULL;
+}
+
+static void
+jobs(void **state)
+{
+    static const char *const none[] = {NULL};
+    static const char *const per_node[] = {"SLURM_MEM_PER_NODE", "2048",
+                                           "SLURM_STEP_TASKS_PER_NODE",
+                                           "4(x2),1", NULL};
+    static const char *const per_cpu[] = {"SLURM_MEM_PER_CPU",
+                                          "512",
+                                          "SLURM_CPUS_ON_NODE",
+                                          "2",
+                                          "OMPI_COMM_WORLD_LOCAL_SIZE",
+                                          "8",
+                                          NULL};
+    static const char *const garbage[] = {"SLURM_MEM_PER_NODE",
+                                          "0",
+                                          "SLURM_MEM_PER_CPU",
+                                          "many",
+                                          "MPI_LOCALNRANKS",
+                                          "-3",
+                                          NULL};
+    struct machine_limits limits = look();
+
+    (void)state;
+    environment = none;
+    machine_read_job(look_up, &limits);
+    assert_int_equal(limits.memory_bytes, 8 * GIB);
+    assert_int_equal(limits.ranks_on_node, 1);
+    environment = garbage;
+    machine_read_job(look_up, &limits);
+    assert_int_equal(limits.memory_bytes, 8 * GIB);
+    assert_int_equal(limits.ranks_on_node, 1);
+    environment = per_node;
+    machine_read_job(look_up, &limits);
+    assert_int_equal(limits.memory_bytes, 2 * GIB);
+    assert_int_equal(limits.ranks_on_node, 4);
+    assert_string_equal(machine_memory_reason(&limits),
+                        "the memory of the job");
+    limits = look();
+    environment = per_cpu;
+    machine_read_job(look_up, &limits);
+    assert_int_equal(limits.memory_bytes, GIB);
+    assert_int_equal(limits.ranks_on_node, 8);
+}
+
 // In a container the path of the group is not there, but its root is.
 static void
 group_at_the_root(void **state)
@@ -173,6 +242,9 @@ main(void)
                                         remove_machine),
         cmocka_unit_test_setup_teardown(group_of_version_one, make_machine,
                                         remove_machine),
+        cmocka_unit_test_setup_teardown(throttled_group, make_machine,
+                                        remove_machine),
+        cmocka_unit_test_setup_teardown(jobs, make_machine, remove_machine),
         cmocka_unit_test_setup_teardown(limits_of_the_process, make_machine,
                                         remove_machine),
         cmocka_unit_test_setup_teardown(nothing_and_garbage, make_machine,

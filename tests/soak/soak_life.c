@@ -107,6 +107,9 @@ check_found(struct life *life, const uint64_t *flushed)
                    !soak_is_refusal(life, status)) {
             soak_unexpected(arena, "get after a restart", status);
         }
+        // A later change that a failing disk swallowed leaves a removal: the
+        // older block is not served in its place.
+        removed = arena->kind->faulty && to > flushed[key];
         for (uint64_t state = flushed[key]; state <= to; state++) {
             removed = removed ||
                       (!arena->kind->fixed && state % SOAK_REMOVED == 0);

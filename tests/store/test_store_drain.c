@@ -169,6 +169,28 @@ test_the_most_valuable_first(void **state)
     store_end(store);
 }
 
+// A flush pays for what was written before it.
+static void
+test_rate_holds_for_flushes(void **state)
+{
+    static const char *const pairs[] = {"cold_write_rate", "1MiB", NULL};
+    struct cascade *store = store_start(&world, true, pairs);
+    uint64_t begin_ns;
+    char key[16];
+
+    (void)state;
+    for (unsigned i = 0; i < 5; i++) {
+        key_of(key, i);
+        store_must_put(store, key, i, BYTES);
+    }
+    begin_ns = clock_steady_ns(clock_system());
+    assert_int_equal(cascade_flush(store, NULL), CASCADE_OK);
+    store_must_put(store, "block 6", 6, BYTES);
+    assert_int_equal(cascade_flush(store, NULL), CASCADE_OK);
+    assert_true(clock_steady_ns(clock_system()) - begin_ns > NS_PER_S * 4 / 10);
+    store_end(store);
+}
+
 // Removals and second names cost no payload and are not forgotten.
 static void
 test_bindings(void **state)
@@ -266,6 +288,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_everything, begin, finish),
         cmocka_unit_test_setup_teardown(test_the_most_valuable_first, begin,
+                                        finish),
+        cmocka_unit_test_setup_teardown(test_rate_holds_for_flushes, begin,
                                         finish),
         cmocka_unit_test_setup_teardown(test_bindings, begin, finish),
         cmocka_unit_test_setup_teardown(test_nowhere_to_drain_to, begin,
