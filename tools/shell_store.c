@@ -116,13 +116,15 @@ set_memory(struct cascade_options *options, uint64_t block_bytes,
            uint64_t directory_bytes)
 {
     struct machine_limits limits;
-    uint64_t wanted = block_bytes + block_bytes / 4 + 64 * MIB;
+    uint64_t wanted = block_bytes + block_bytes / 4;
     uint64_t others;
     char text[32];
     enum cascade_status status;
 
     machine_read(file_system_real(), "", &limits);
-    others = units_min(directory_bytes, limits.memory_bytes / 4);
+    // The block itself lies beside the arena: little memory is shared out.
+    wanted += units_min(64 * MIB, limits.memory_bytes / 16);
+    others = units_min(directory_bytes, limits.memory_bytes / 8);
     units_format_bytes(units_round_up(wanted + others, 4 * MIB), text,
                        sizeof(text));
     status = cascade_options_set(options, "dram_capacity", text);

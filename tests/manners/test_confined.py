@@ -140,7 +140,7 @@ class GroupTest(MannersTest):
         process.stderr.close()
         self.assertTrue(ready)
         self.works(*self.enter(group), "sh", "-c",
-                   "head -c 50000000 /dev/zero > big\n"
+                   "head -c 40000000 /dev/zero > big\n"
                    f"for k in a b c d e f g h; do {PROGRAM} put $k big "
                    "|| exit 1; done\n"
                    f"{PROGRAM} get h | cmp - big")
