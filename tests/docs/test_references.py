@@ -12,7 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["*.md", "docs/**/*.md", "src/*/README.md"]
 FAILURES = ROOT / "docs/FAILURES.md"
-PYTHON_TESTS = ["bindings/python/tests", "tests/tools", "tests/bench", "tests/docs"]
+PYTHON_TESTS = ["bindings/python/tests", "tests/tools", "tests/bench", "tests/docs",
+                "tests/manners"]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
 TOKEN = re.compile(r"`([^`]+)`|(›)|(;)|(\(tools\))")
