@@ -18,8 +18,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-// Copies of this size and more go around the caches.
-#define COPY_STREAMING_BYTES_MIN ((size_t)64 << 10)
+// Copies of this size and more go around the caches. It depends on the
+// processor; the same for the life of the process.
+size_t
+copy_streaming_bytes_min(void);
 
 // The best copy for a block of this size.
 void
@@ -40,6 +42,7 @@ copy_streaming_name(void);
 
 struct copy_kernel {
     const char *name;
+    bool hints; // asks for the source ahead of the loads
     bool (*available)(void);
     void (*copy)(void *target, const void *source, size_t bytes);
 };

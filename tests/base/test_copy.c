@@ -79,10 +79,11 @@ test_sizes_and_alignments(void **state)
 static void
 test_around_the_threshold(void **state)
 {
+    size_t bytes = copy_streaming_bytes_min();
     (void)state;
-    compare(copy_bytes, COPY_STREAMING_BYTES_MIN - 1, 1, 0);
-    compare(copy_bytes, COPY_STREAMING_BYTES_MIN, 0, 0);
-    compare(copy_bytes, COPY_STREAMING_BYTES_MIN + 77, 63, 13);
+    compare(copy_bytes, bytes - 1, 1, 0);
+    compare(copy_bytes, bytes, 0, 0);
+    compare(copy_bytes, bytes + 77, 63, 13);
 }
 
 // Both end where memory ends: nothing is read or written past it.
@@ -90,7 +91,7 @@ static void
 test_ends_of_memory(void **state)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t room = 2 * COPY_STREAMING_BYTES_MIN;
+    size_t room = 2 * copy_streaming_bytes_min();
     uint8_t *memory = mmap(NULL, 2 * (room + page), PROT_NONE,
                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint8_t *source = memory;
