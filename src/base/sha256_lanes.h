@@ -38,6 +38,7 @@
 typedef uint32_t lanes_vector __attribute__((vector_size(4 * LANES)));
 typedef uint8_t lanes_bytes __attribute__((vector_size(4 * LANES)));
 
+#define LANES_AHEAD 3 // blocks that are asked for early
 #define LANES_UPPER 4 // lanes of 32 bits in one part of 128 bits
 
 #if LANES == 8
@@ -107,25 +108,43 @@ lanes_transpose(lanes_vector rows[LANES])
 #endif
 }
 
+// Messages often lie a page apart, and a processor takes a reading for one that
+// waits for a write a page away: so all are read before any is written.
 LANES_INLINE void
 lanes_load(lanes_vector words[16], const uint8_t *const *data,
            uint8_t *const *targets, size_t offset)
 {
     SHA256_UNROLL
     for (int part = 0; part < 16; part += LANES) {
+        lanes_bytes raw[LANES];
         SHA256_UNROLL
         for (int i = 0; i < LANES; i++) {
-            lanes_bytes raw;
-            memcpy(&raw, data[i] + offset + 4 * part, sizeof raw);
+            memcpy(&raw[i], data[i] + offset + 4 * part, sizeof raw[i]);
             if (targets != NULL) {
                 // What is stored is what is hashed, not a second reading.
-                LANES_OPAQUE(raw);
-                memcpy(targets[i] + offset + 4 * part, &raw, sizeof raw);
+                LANES_OPAQUE(raw[i]);
             }
-            words[part + i] = (lanes_vector)__builtin_shufflevector(raw, raw,
-                                                                    LANES_SWAP);
+        }
+        SHA256_UNROLL
+        for (int i = 0; i < LANES; i++) {
+            if (targets != NULL) {
+                memcpy(targets[i] + offset + 4 * part, &raw[i], sizeof raw[i]);
+            }
+            words[part + i] = (lanes_vector)__builtin_shufflevector(
+                raw[i], raw[i], LANES_SWAP);
         }
         lanes_transpose(words + part);
+    }
+}
+
+// Asks for the lines of a block that comes later: the processor sees too many
+// streams at once, each only a page long, to look far ahead in all of them.
+LANES_INLINE void
+lanes_prefetch(const uint8_t *const *data, size_t offset)
+{
+    SHA256_UNROLL
+    for (int i = 0; i < LANES; i++) {
+        __builtin_prefetch(data[i] + offset);
     }
 }
 
@@ -177,6 +196,9 @@ lanes_run(struct sha256_state *states, const uint8_t *const *data,
         lanes_vector words[16];
         lanes_vector saved[8];
         lanes_load(words, data, targets, block * SHA256_BLOCK_BYTES);
+        if (block + LANES_AHEAD < blocks) {
+            lanes_prefetch(data, (block + LANES_AHEAD) * SHA256_BLOCK_BYTES);
+        }
         memcpy(saved, state, sizeof saved);
         SHA256_UNROLL
         for (int i = 0; i < 16; i++) {
