@@ -160,6 +160,7 @@ struct cascade {
     pthread_mutex_t window_lock;
     uint32_t *window_slots;      // STORE_WINDOW_SLOTS_MAX
     uint64_t ranked_admissions;  // when the blocks were last ranked
+    bool ranks_hold_back;        // what is ranked to stay might go by now
     _Atomic bool windows_needed; // a large block has come
 
     struct tier_segment *cold; // NULL: no cold tier

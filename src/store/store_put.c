@@ -22,7 +22,15 @@ struct put {
     struct block_version version; // reserved for a surrogate id
     struct block_id id;
     struct block_key parent;
+    struct tier_pin pin; // of the copy in DRAM, until it is synced
+    bool is_pinned;
 };
+
+static bool
+is_synced(const struct cascade *store)
+{
+    return store->settings.sync == STORE_SYNC_PUT && store->cold != NULL;
+}
 
 static enum cascade_status
 sum_spans(const struct cascade_const_span *spans, size_t span_count,
@@ -207,6 +215,41 @@ own_content(struct cascade *store, const struct put *put)
     }
 }
 
+// A copy that is to be synced may not be dropped before.
+static void
+pin_copy(struct cascade *store, struct put *put,
+         const struct block_place *place)
+{
+    if (is_synced(store) && place->tier == CASCADE_TIER_LOCAL_DRAM) {
+        put->is_pinned = tier_dram_table.pin(store->dram, place, &put->pin) ==
+                         CASCADE_OK;
+    }
+}
+
+static void
+unpin_copy(struct cascade *store, struct put *put)
+{
+    if (put->is_pinned) {
+        tier_dram_table.unpin(store->dram, &put->pin);
+        put->is_pinned = false;
+    }
+}
+
+// The content was there: its copy stays instead of the put's own.
+static void
+pin_other_copy(struct cascade *store, struct put *put)
+{
+    struct directory_found found;
+
+    unpin_copy(store, put);
+    if (is_synced(store) &&
+        directory_find_content(store->directory, &put->id, &found) ==
+            CASCADE_OK &&
+        !found.cold_durable) {
+        pin_copy(store, put, &found.memory);
+    }
+}
+
 // Into a reserved DRAM slot.
 static enum cascade_status
 put_into_slot(struct cascade *store, struct put *put, struct tier_slot *slot,
@@ -235,9 +278,11 @@ put_into_slot(struct cascade *store, struct put *put, struct tier_slot *slot,
     }
     block = describe_block(put);
     store_admit(store, place.slot, &block, false);
+    pin_copy(store, put, &place);
     memset(&bound, 0, sizeof(bound));
     status = bind_place(store, put, &place, &bound);
     if (status != CASCADE_OK) {
+        unpin_copy(store, put);
         store_discard(store, &place);
         result->existed = bound.existed;
         result->stored = bound.existed;
@@ -245,6 +290,9 @@ put_into_slot(struct cascade *store, struct put *put, struct tier_slot *slot,
     }
     if (bound.deduplicated) {
         own_content(store, put);
+    }
+    if (!bound.place_taken) {
+        pin_other_copy(store, put);
     }
     settle_copy(store, put, &bound, &place);
     store_free(store, &bound.freed);
@@ -488,6 +536,51 @@ prepare(struct cascade *store, struct put *put)
     return status;
 }
 
+// The block, or what another put bound to the key since, is durable. A removal
+// of the key ends the matter too, but only while a pin shows that it was one.
+static enum cascade_status
+check_synced(struct cascade *store, const struct put *put)
+{
+    struct directory_found found;
+
+    if (store->writer->damaged > 0) {
+        return error_set(CASCADE_CORRUPT,
+                         "the block was damaged in memory before it was "
+                         "written; put it again");
+    }
+    if (directory_find_content(store->directory, &put->id, &found) ==
+        CASCADE_OK) {
+        return found.cold_durable
+                   ? CASCADE_OK
+                   : error_set(CASCADE_BUSY,
+                               "the block was not where it had been when it "
+                               "was to be written; put it again");
+    }
+    if (!put->is_pinned && directory_find(store->directory, &put->key, &found,
+                                          NULL) != CASCADE_OK) {
+        return error_set(CASCADE_NO_SPACE,
+                         "the block went before it was written; put it again");
+    }
+    return CASCADE_OK;
+}
+
+// Writes and syncs what was put.
+static enum cascade_status
+sync_put(struct cascade *store, const struct put *put)
+{
+    enum cascade_status status = store_cold_begin(store, put->deadline_ns);
+
+    if (status == CASCADE_OK) {
+        store->writer->damaged = 0;
+        status = store_write_keys(store, &put->key, 1);
+        if (status == CASCADE_OK) {
+            status = check_synced(store, put);
+        }
+        store_cold_end(store);
+    }
+    return status;
+}
+
 static void
 count_put(struct cascade *store, enum cascade_status status, uint64_t begin_ns,
           const struct cascade_put_result *result)
@@ -530,14 +623,10 @@ store_put(struct cascade *store, struct cascade_key key,
     } else if (status == CASCADE_OK) {
         status = put_somewhere(store, &put, &done);
     }
-    if (status == CASCADE_OK && store->settings.sync == STORE_SYNC_PUT &&
-        store->cold != NULL) {
-        status = store_cold_begin(store, deadline_ns);
-        if (status == CASCADE_OK) {
-            status = store_write_keys(store, &put.key, 1);
-            store_cold_end(store);
-        }
+    if (status == CASCADE_OK && is_synced(store)) {
+        status = sync_put(store, &put);
     }
+    unpin_copy(store, &put);
     if (status == CASCADE_EXISTS) {
         describe_existing(store, &put, &done);
     }

@@ -121,6 +121,9 @@ static void
 dismiss_locked(struct cascade *store, uint32_t slot, bool evicted)
 {
     if ((store->blocks[slot].flags & STORE_SLOT_RESIDENT) != 0) {
+        store->ranks_hold_back = store->ranks_hold_back ||
+                                 (store->blocks[slot].flags &
+                                  STORE_SLOT_PROTECTED) != 0;
         store->policy->remove(store->policy_state, slot, evicted);
         store->blocks[slot].flags = 0;
     }
@@ -168,6 +171,9 @@ mark_protection(void *context, const struct block_place *memory,
             ((block->flags & STORE_SLOT_SESSION_END) != 0 ? POLICY_SESSION_END
                                                           : 0);
     store->policy->change(store->policy_state, memory->slot, flags);
+    store->ranks_hold_back = store->ranks_hold_back ||
+                             (!is_protected &&
+                              (block->flags & STORE_SLOT_PROTECTED) != 0);
     block->flags = (uint8_t)((block->flags & ~STORE_SLOT_PROTECTED) |
                              (is_protected ? STORE_SLOT_PROTECTED : 0));
     store_policy_unlock(store);

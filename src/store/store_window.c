@@ -145,6 +145,7 @@ rank_blocks(struct cascade *store)
     tier_dram_table.usage(store->dram, &usage);
     store_policy_lock(store);
     store->ranked_admissions = store->admissions;
+    store->ranks_hold_back = false;
     store_policy_unlock(store);
     for_each_slot(store, forget_rank);
     while (more) {
@@ -169,6 +170,22 @@ rank_if_old(struct cascade *store, uint64_t part)
     if (arrived > usage.blocks / part) {
         rank_blocks(store);
     }
+}
+
+// Under window_lock: ranks again if a block may be thought to stay that would go
+// by now. False if there is none.
+static bool
+rank_if_held_back(struct cascade *store)
+{
+    bool hold_back;
+
+    store_policy_lock(store);
+    hold_back = store->ranks_hold_back;
+    store_policy_unlock(store);
+    if (hold_back) {
+        rank_blocks(store);
+    }
+    return hold_back;
 }
 
 // A search under way.
@@ -236,6 +253,7 @@ clear_window(struct search *search, const struct tier_dram_window *window)
                              &dirty) != CASCADE_OK) {
             store_policy_lock(store);
             store->blocks[window->slots[i]].rank = STORE_RANK_STAYS;
+            store->ranks_hold_back = true;
             store_policy_unlock(store);
         }
     }
@@ -243,7 +261,7 @@ clear_window(struct search *search, const struct tier_dram_window *window)
 
 // Under window_lock.
 static enum cascade_status
-find_window(struct search *search, struct tier_dram_window *window)
+find_ranked(struct search *search, struct tier_dram_window *window)
 {
     enum cascade_status status;
 
@@ -251,6 +269,27 @@ find_window(struct search *search, struct tier_dram_window *window)
     status = tier_dram_find_window(search->store->dram, window);
     store_policy_unlock(search->store);
     return status;
+}
+
+// Under window_lock.
+static enum cascade_status
+find_window(struct search *search, struct tier_dram_window *window)
+{
+    enum cascade_status status = find_ranked(search, window);
+
+    if (status != CASCADE_OK && rank_if_held_back(search->store)) {
+        status = find_ranked(search, window);
+    }
+    return status;
+}
+
+// A window of many small blocks is cleared in pieces.
+static uint32_t
+tries_for(const struct cascade *store, uint64_t bytes)
+{
+    uint64_t blocks = units_min(bytes / store->granule_bytes, store->slots);
+
+    return TRIES_MAX + (uint32_t)(blocks / STORE_WINDOW_SLOTS_MAX);
 }
 
 enum cascade_status
@@ -266,12 +305,13 @@ store_evict_window(struct cascade *store, uint64_t bytes, bool drop_dirty,
         .slots_max = STORE_WINDOW_SLOTS_MAX,
     };
     enum cascade_status status = CASCADE_NO_SPACE;
+    uint32_t tries = tries_for(store, bytes);
     uint32_t dirty_tries = 0;
 
     atomic_store(&store->windows_needed, true);
     lock(&store->window_lock);
     rank_if_old(store, SEARCH_PART);
-    for (uint32_t i = 0; status == CASCADE_NO_SPACE && i < TRIES_MAX &&
+    for (uint32_t i = 0; status == CASCADE_NO_SPACE && i < tries &&
                          dirty_tries < DIRTY_TRIES_MAX;
          i++) {
         if (find_window(&search, &window) != CASCADE_OK) {

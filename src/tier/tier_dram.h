@@ -79,7 +79,7 @@ struct tier_dram_window {
     // stays.
     double (*cost)(void *context, uint32_t slot, uint64_t bytes);
     void *context;
-    uint32_t *slots; // filled with the blocks in it
+    uint32_t *slots; // filled with the blocks in it, or the first of them
     uint32_t slots_max;
     uint32_t count; // set
 };

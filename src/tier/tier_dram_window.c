@@ -40,7 +40,7 @@ tier_dram_find_window(struct tier_dram *dram, struct tier_dram_window *window)
     struct window_search search = {.dram = dram, .wanted = window};
     struct extent_window_question question = {
         .bytes = window->bytes,
-        .used_max = window->slots_max,
+        .used_max = UINT32_MAX,
         .may_go = may_go,
         .cost = window_cost,
         .context = &search,
@@ -56,7 +56,7 @@ tier_dram_find_window(struct tier_dram *dram, struct tier_dram_window *window)
         bool more = extent_at(dram->map, found.first, &extent);
 
         for (uint32_t i = 0; more && i < found.extents; i++) {
-            if (extent.used) {
+            if (extent.used && window->count < window->slots_max) {
                 window->slots[window->count++] = extent.number;
             }
             more = extent_next(dram->map, extent.number, &extent);

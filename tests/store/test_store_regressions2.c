@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// More mistakes that were once made, each in a child of its own with a time
+// limit, so that one that hangs or crashes is told apart. Usage: [case]...
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cascade/cascade.h"
+#include "directory/directory.h"
+#include "store/store_internal.h"
+#include "support/scratch.h"
+
+#define DEMAND(condition)                                        \
+    do {                                                         \
+        if (!(condition)) {                                      \
+            printf("  line %d: %s (%s)\n", __LINE__, #condition, \
+                   cascade_error_message());                     \
+            fflush(stdout);                                      \
+            _exit(1);                                            \
+        }                                                        \
+    } while (0)
+
+#define SECONDS_MAX 40
+#define TRIES 1000
+
+static struct scratch scratch;
+
+static struct cascade *
+open_with(const char *const *pairs)
+{
+    struct cascade_options *options = cascade_options_create();
+    struct cascade *store = NULL;
+
+    DEMAND(options != NULL);
+    DEMAND(cascade_options_set(options, "stats_page", "false") == CASCADE_OK);
+    for (; *pairs != NULL; pairs += 2) {
+        const char *value = pairs[1];
+        char path[256];
+
+        if (strcmp(pairs[0], "cold_path") == 0) {
+            snprintf(path, sizeof(path), "%s/cold", scratch.path);
+            value = path;
+        }
+        DEMAND(cascade_options_set(options, pairs[0], value) == CASCADE_OK);
+    }
+    DEMAND(cascade_open(options, &store) == CASCADE_OK);
+    cascade_options_destroy(options);
+    return store;
+}
+
+static struct cascade_key
+key_of(const char *text)
+{
+    return (struct cascade_key){text, strlen(text)};
+}
+
+static enum cascade_status
+put(struct cascade *store, const char *key, unsigned content, size_t bytes)
+{
+    uint8_t *data = malloc(bytes + sizeof(content));
+    struct cascade_const_span span = {
+        .data = data, .bytes = bytes, .memory = CASCADE_MEMORY_HOST};
+    enum cascade_status status;
+
+    DEMAND(data != NULL);
+    memset(data, (int)(content & 0xff), bytes);
+    memcpy(data, &content, sizeof(content));
+    status = cascade_put(store, key_of(key), &span, 1, NULL, NULL);
+    free(data);
+    return status;
+}
+
+// Four large blocks, which fill the memory.
+static struct cascade *
+open_filled(void)
+{
+    static const char *const options[] = {
+        "dram_capacity",       "64MiB", "max_blocks", "64",
+        "prefix_fraction_max", "1",     NULL};
+    struct cascade *store = open_with(options);
+    char name[32];
+
+    for (unsigned i = 0; i < 4; i++) {
+        snprintf(name, sizeof(name), "k%u", i);
+        DEMAND(put(store, name, i, 16 * MIB) == CASCADE_OK);
+    }
+    return store;
+}
+
+// All blocks were pinned when room was looked for, and are not any more.
+static void
+views_that_ended(void)
+{
+    struct cascade *store = open_filled();
+    struct cascade_view views[4];
+    char name[32];
+
+    memset(views, 0, sizeof(views));
+    for (unsigned i = 0; i < 4; i++) {
+        snprintf(name, sizeof(name), "k%u", i);
+        DEMAND(cascade_acquire(store, key_of(name), NULL, &views[i]) ==
+               CASCADE_OK);
+    }
+    DEMAND(put(store, "new", 9, 16 * MIB) == CASCADE_NO_SPACE);
+    for (unsigned i = 0; i < 4; i++) {
+        cascade_release(store, &views[i]);
+    }
+    DEMAND(put(store, "new", 9, 16 * MIB) == CASCADE_OK);
+    DEMAND(cascade_close(store) == CASCADE_OK);
+}
+
+// The same with protection.
+static void
+protection_that_ended(void)
+{
+    struct cascade *store = open_filled();
+    char name[32];
+
+    for (unsigned i = 0; i < 4; i++) {
+        snprintf(name, sizeof(name), "k%u", i);
+        DEMAND(cascade_protect(store, key_of(name), NULL) == CASCADE_OK);
+    }
+    DEMAND(put(store, "new", 9, 16 * MIB) == CASCADE_NO_SPACE);
+    for (unsigned i = 0; i < 4; i++) {
+        snprintf(name, sizeof(name), "k%u", i);
+        DEMAND(cascade_unprotect(store, key_of(name)) == CASCADE_OK);
+    }
+    DEMAND(put(store, "new", 9, 16 * MIB) == CASCADE_OK);
+    DEMAND(cascade_close(store) == CASCADE_OK);
+}
+
+// More small neighbours than a window takes.
+static void
+large_over_many_small(void)
+{
+    static const char *const options[] = {"dram_capacity", "128MiB",
+                                          "max_blocks", "40000", NULL};
+    struct cascade *store = open_with(options);
+    char name[32];
+
+    for (unsigned i = 0; i < 128 * MIB / 4096; i++) {
+        snprintf(name, sizeof(name), "k%u", i);
+        DEMAND(put(store, name, i, 4096) == CASCADE_OK);
+    }
+    DEMAND(put(store, "large", 9, 64 * MIB) == CASCADE_OK);
+    DEMAND(cascade_close(store) == CASCADE_OK);
+}
+
+// A block that was dropped while its put waited for the cold tier.
+static void *
+put_synced(void *context)
+{
+    static enum cascade_status status;
+
+    status = put(context, "synced", 7, 100000);
+    return &status;
+}
+
+static void
+synced_put_dropped(void)
+{
+    static const char *const options[] = {
+        "dram_capacity", "4MiB", "cold_path", "", "sync", "put", NULL};
+    struct cascade *store = open_with(options);
+    struct directory_found found;
+    struct block_key key;
+    enum cascade_status *status;
+    pthread_t thread;
+    bool dirty;
+
+    DEMAND(store_key(store, key_of("synced"), &key) == CASCADE_OK);
+    DEMAND(store_cold_begin(store, store_deadline(store, 0)) == CASCADE_OK);
+    DEMAND(pthread_create(&thread, NULL, put_synced, store) == 0);
+    while (directory_find(store->directory, &key, &found, NULL) != CASCADE_OK) {
+    }
+    // What the search for room does when the writer is behind; the background
+    // may say meanwhile that it is not.
+    for (unsigned i = 0; i < TRIES; i++) {
+        atomic_store(&store->writer_is_behind, true);
+        (void)store_evict_slot(store, found.memory.slot, false, &dirty);
+    }
+    store_cold_end(store);
+    DEMAND(pthread_join(thread, (void **)&status) == 0);
+    printf("  the put said %d, the key is %s\n", (int)*status,
+           cascade_exists(store, key_of("synced")) == CASCADE_OK ? "there"
+                                                                 : "gone");
+    DEMAND(*status != CASCADE_OK ||
+           cascade_exists(store, key_of("synced")) == CASCADE_OK);
+    DEMAND(cascade_close(store) == CASCADE_OK);
+}
+
+struct one {
+    const char *name;
+    void (*run)(void);
+};
+
+static const struct one cases[] = {
+    {"views_that_ended", views_that_ended},
+    {"protection_that_ended", protection_that_ended},
+    {"large_over_many_small", large_over_many_small},
+    {"synced_put_dropped", synced_put_dropped},
+};
+
+int
+main(int count, char **names)
+{
+    int failures = 0;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        bool wanted = count < 2;
+        int status = 0;
+        pid_t child;
+
+        for (int n = 1; n < count; n++) {
+            wanted = wanted || strcmp(names[n], cases[i].name) == 0;
+        }
+        if (!wanted) {
+            continue;
+        }
+        printf("%s\n", cases[i].name);
+        fflush(stdout);
+        scratch_make(&scratch);
+        child = fork();
+        if (child == 0) {
+            alarm(SECONDS_MAX);
+            cases[i].run();
+            fflush(stdout);
+            _exit(0);
+        }
+        DEMAND(waitpid(child, &status, 0) == child);
+        scratch_remove(&scratch);
+        printf("%s %s (status %x)\n", status == 0 ? "ok    " : "FAILED",
+               cases[i].name, (unsigned)status);
+        failures += status != 0;
+    }
+    return failures != 0;
+}
