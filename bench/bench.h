@@ -85,6 +85,7 @@ struct bench_driver {
     const char *name;
     const char *limit; // name of the limit in results
     bool moves_bytes;  // false: only times mean something
+    bool holds_bytes;  // bytes are what is held, beside what could be: no speed
     bool needs_folder;
     double bar_quantile; // that bar_ns is for
     uint64_t bar_ns;     // 0: set_up knows

@@ -159,7 +159,7 @@ limit_arena(struct bench_run *run, struct bench_speed *speed)
 const struct bench_driver bench_driver_fill = {
     .name = "fill",
     .limit = "arena",
-    .moves_bytes = true,
+    .holds_bytes = true,
     .memory_bytes = memory_bytes,
     .set_up = set_up,
     .work = work,

@@ -93,13 +93,17 @@ print_text(const struct bench_driver *driver, const struct bench_run *run,
         if (run->limit_detail != NULL) {
             (void)printf(" (%s)", run->limit_detail);
         }
+    } else if (driver->holds_bytes) {
+        (void)printf("%.4f of the %s", summary->ratio, limit_name(driver, run));
     } else {
         (void)printf("%.2f of the bar of %.3g us at p%g", summary->ratio,
                      (double)run->bar_ns / 1e3, 100 * driver->bar_quantile);
     }
-    (void)printf("; p50 %.4g us, p99 %.4g us, p99.9 %.4g us",
-                 summary->latency.p50_us, summary->latency.p99_us,
-                 summary->latency.p999_us);
+    if (isfinite(summary->latency.p50_us)) {
+        (void)printf("; p50 %.4g us, p99 %.4g us, p99.9 %.4g us",
+                     summary->latency.p50_us, summary->latency.p99_us,
+                     summary->latency.p999_us);
+    }
     if (isfinite(summary->limit_latency.p50_us)) {
         (void)printf(" (limit p50 %.4g us)", summary->limit_latency.p50_us);
     }

@@ -118,8 +118,14 @@ bench_summary_make(const struct bench_driver *driver, struct bench_run *run,
         make_speeds(run, summary);
         return;
     }
+    if (driver->holds_bytes) {
+        make_speeds(run, summary); // for the ratio
+    }
     summary->gbps = (struct bench_spread){NAN, NAN, NAN};
     summary->limit_gbps = summary->gbps;
+    if (driver->holds_bytes) {
+        return;
+    }
     // The latencies are sorted by now.
     summary->ratio = (double)run->bar_ns / 1e3 /
                      bench_summary_quantile_us(

@@ -9,11 +9,6 @@
 #include <stdint.h>
 #include <string.h>
 
-// Where streaming begins to win over the C library: on processors of AMD at
-// once, where the library moves such copies by microcode; on others, whose
-// copies are good, when a block no longer fits the second cache.
-#define STREAMING_BYTES_MIN_OTHERS ((size_t)2 << 20)
-
 #if defined(__x86_64__)
 
 #include <immintrin.h>
@@ -27,8 +22,6 @@
 // hardware's own. On those of Intel (seen on one of model 207) any hint of this
 // kind takes a third of the speed.
 #define HINT_BYTES 512
-
-#define STREAMING_BYTES_MIN_AMD ((size_t)64 << 10)
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -172,12 +165,6 @@ choose_kernel(void)
     return &kernels[i];
 }
 
-size_t
-copy_streaming_bytes_min(void)
-{
-    return is_amd() ? STREAMING_BYTES_MIN_AMD : STREAMING_BYTES_MIN_OTHERS;
-}
-
 const struct copy_kernel *
 copy_kernel_at(size_t index)
 {
@@ -211,12 +198,6 @@ copy_bytes_streaming(void *target, const void *source, size_t bytes)
 
 #else
 
-size_t
-copy_streaming_bytes_min(void)
-{
-    return STREAMING_BYTES_MIN_OTHERS;
-}
-
 const struct copy_kernel *
 copy_kernel_at(size_t index)
 {
@@ -243,7 +224,7 @@ copy_bytes_streaming(void *target, const void *source, size_t bytes)
 void
 copy_bytes(void *target, const void *source, size_t bytes)
 {
-    if (bytes >= copy_streaming_bytes_min()) {
+    if (bytes >= COPY_STREAMING_BYTES_MIN) {
         copy_bytes_streaming(target, source, bytes);
     } else if (bytes > 0) {
         memcpy(target, source, bytes);

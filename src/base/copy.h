@@ -18,10 +18,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-// Copies of this size and more go around the caches. It depends on the
-// processor; the same for the life of the process.
-size_t
-copy_streaming_bytes_min(void);
+// Copies of this size and more go around the caches.
+#define COPY_STREAMING_BYTES_MIN ((size_t)64 << 10)
 
 // The best copy for a block of this size.
 void

@@ -15,9 +15,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// From this size on it is worth more than a plain copy and a second reading.
-#define COPY_CHECKSUM_BYTES_MIN ((size_t)64 << 10)
-
 // Copies, and continues the checksum `seed` as crc32c does.
 uint32_t
 copy_checksum(void *target, const void *source, size_t bytes, uint32_t seed);

@@ -144,9 +144,8 @@ digest_group(struct work *work, struct piece *piece, size_t offset,
 {
     bool hashing = (work->wanted & BLOCK_DIGEST_ID) != 0;
     bool checked = (work->wanted & BLOCK_DIGEST_CHECKSUM) != 0;
-    size_t streaming_bytes_min = checked ? COPY_CHECKSUM_BYTES_MIN
-                                         : copy_streaming_bytes_min();
-    if (work->slot != NULL && !hashing && work->bytes >= streaming_bytes_min) {
+    if (work->slot != NULL && !hashing &&
+        work->bytes >= COPY_STREAMING_BYTES_MIN) {
         stream(&piece->from, work->slot + offset, bytes, checked,
                &piece->checksum);
         return;

@@ -114,7 +114,7 @@ policy_cascade_queue_of(const struct policy_cascade_entry *entry)
         return POLICY_CASCADE_ENDED;
     }
     if (entry->level > 0) {
-        return POLICY_CASCADE_EXPECTED + entry->level - 1;
+        return POLICY_CASCADE_EXPECTED + (uint32_t)entry->level - 1;
     }
     return POLICY_CASCADE_CLASSES + policy_curve_class(entry->hits);
 }

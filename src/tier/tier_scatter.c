@@ -179,8 +179,7 @@ tier_scatter(struct pool *pool, const void *from, uint64_t bytes,
     reading.from = from;
     reading.bytes = bytes;
     reading.verify = checksum != NULL;
-    reading.streaming = bytes >= (reading.verify ? COPY_CHECKSUM_BYTES_MIN
-                                                 : copy_streaming_bytes_min());
+    reading.streaming = bytes >= COPY_STREAMING_BYTES_MIN;
     found = read_pieces(&reading, bytes >= PARALLEL_BYTES_MIN ? pool : NULL,
                         spans);
     if (checksum != NULL && found != *checksum) {

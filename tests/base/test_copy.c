@@ -79,7 +79,7 @@ test_sizes_and_alignments(void **state)
 static void
 test_around_the_threshold(void **state)
 {
-    size_t bytes = copy_streaming_bytes_min();
+    size_t bytes = COPY_STREAMING_BYTES_MIN;
     (void)state;
     compare(copy_bytes, bytes - 1, 1, 0);
     compare(copy_bytes, bytes, 0, 0);
@@ -91,7 +91,7 @@ static void
 test_ends_of_memory(void **state)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t room = 2 * copy_streaming_bytes_min();
+    size_t room = 2 * COPY_STREAMING_BYTES_MIN;
     uint8_t *memory = mmap(NULL, 2 * (room + page), PROT_NONE,
                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint8_t *source = memory;

@@ -11,7 +11,8 @@ from tool import SOURCE, USAGE, ToolTest, main  # noqa: E402
 FIELDS = ["case", "block_bytes", "threads", "rounds", "gbps", "latency_us",
           "limit", "limit_gbps", "ratio", "verified_bytes", "wrong_bytes",
           "misses"]
-TIME_BARS = {"put_if_absent", "acquire", "exists", "restart"}
+TIME_BARS = {"put_if_absent", "acquire", "exists", "exists_batch", "restart",
+             "first_put"}
 
 
 def case_names():
@@ -29,18 +30,23 @@ class BenchTest(ToolTest):
         self.assertEqual((line["wrong_bytes"], line["misses"]), (0, 0))
         self.assertGreater(line["ratio"], 0)
         self.assertEqual(list(line["latency_us"]), ["p50", "p99", "p999"])
-        self.assertGreater(line["latency_us"]["p50"], 0)
+        if name != "arena_fill":
+            self.assertGreater(line["latency_us"]["p50"], 0)
         speed = line["gbps"]
         self.assertEqual(list(speed), ["min", "median", "max"])
         if name in TIME_BARS:
             self.assertEqual(line["limit"], "time_bar")
             self.assertIsNone(speed["median"])
+        elif name == "arena_fill":
+            self.assertEqual(line["limit"], "arena")
+            self.assertIsNone(speed["median"])
+            self.assertLessEqual(line["ratio"], 1)
         else:
             self.assertLessEqual(speed["min"], speed["median"])
             self.assertLessEqual(speed["median"], speed["max"])
             self.assertGreater(speed["min"], 0)
             self.assertGreater(line["limit_gbps"], 0)
-        if name != "exists":
+        if name not in ("exists", "exists_batch"):
             self.assertGreater(line["verified_bytes"], 0)
 
     def test_every_case(self):

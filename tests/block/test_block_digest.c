@@ -19,7 +19,6 @@
 #include <cmocka.h>
 
 #include "base/copy.h"
-#include "base/copy_checksum.h"
 #include "base/crc32c.h"
 #include "block/block_digest.h"
 
@@ -164,12 +163,9 @@ test_sizes(void **state)
                       piece,
                       piece + 1,
                       3 * chunk,
-                      COPY_CHECKSUM_BYTES_MIN - 1,
-                      COPY_CHECKSUM_BYTES_MIN,
-                      COPY_CHECKSUM_BYTES_MIN + 1,
-                      copy_streaming_bytes_min() - 1,
-                      copy_streaming_bytes_min(),
-                      copy_streaming_bytes_min() + 1,
+                      COPY_STREAMING_BYTES_MIN - 1,
+                      COPY_STREAMING_BYTES_MIN,
+                      COPY_STREAMING_BYTES_MIN + 1,
                       window - 1,
                       window,
                       window + 1,

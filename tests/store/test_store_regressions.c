@@ -357,7 +357,9 @@ read_hot(void *context)
     (void)context;
     for (unsigned i = 0; i < 200; i++) {
         pthread_barrier_wait(&barrier);
-        if (get(shared, "hot", 300000, NULL) != 1) {
+        long got = get(shared, "hot", 300000, NULL);
+        if (got != 1) {
+            printf("  a get gave %ld: %s\n", got, cascade_error_message());
             missed++;
         }
     }

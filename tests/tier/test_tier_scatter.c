@@ -13,7 +13,6 @@
 #include <cmocka.h>
 
 #include "base/copy.h"
-#include "base/copy_checksum.h"
 #include "base/units.h"
 #include "block/block_digest.h"
 #include "tier/tier_scatter.h"
@@ -85,15 +84,12 @@ scatter(struct buffers *buffers, struct pool *pool, uint64_t bytes,
 static void
 all_bytes_arrive(void **state)
 {
-    const uint64_t sizes[] = {
+    static const uint64_t sizes[] = {
         0,
         1,
-        COPY_CHECKSUM_BYTES_MIN - 1,
-        COPY_CHECKSUM_BYTES_MIN,
-        COPY_CHECKSUM_BYTES_MIN + 1,
-        copy_streaming_bytes_min() - 1,
-        copy_streaming_bytes_min(),
-        copy_streaming_bytes_min() + 1,
+        COPY_STREAMING_BYTES_MIN - 1,
+        COPY_STREAMING_BYTES_MIN,
+        COPY_STREAMING_BYTES_MIN + 1,
         256 * KIB + 1,
         MIB - 1,
         MIB,
