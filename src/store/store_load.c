@@ -281,17 +281,24 @@ store_load(struct cascade *store, const struct directory_found *found,
 {
     struct store_load *mine;
     struct directory_found now;
-    enum cascade_status status = begin_load(store, &found->id, deadline_ns,
-                                            &mine);
+    enum cascade_status status;
 
+    if (store->dram == NULL) {
+        return CASCADE_NO_SPACE;
+    }
+    status = begin_load(store, &found->id, deadline_ns, &mine);
     if (status != CASCADE_OK) {
         return status;
     }
-    if (mine == NULL) {
-        // Somebody else has just loaded it, or failed to: look again.
-        return CASCADE_STALE;
-    }
     status = directory_find_content(store->directory, &found->id, &now);
+    if (mine == NULL) {
+        // Somebody else has just loaded it: look again. If that one failed, all
+        // that waited would take turns in failing: who can, reads it directly.
+        return may_wait || status != CASCADE_OK ||
+                       block_place_is_set(&now.memory)
+                   ? CASCADE_STALE
+                   : CASCADE_NO_SPACE;
+    }
     if (status == CASCADE_OK && block_place_is_set(&now.memory)) {
         status = CASCADE_STALE;
     } else if (status == CASCADE_OK && !block_place_is_set(&now.cold)) {
