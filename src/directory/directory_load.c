@@ -10,10 +10,13 @@
 #include "base/error.h"
 #include "directory/directory_table.h"
 
-// Contents that only a place brought in, without any binding, go.
-static void
+// Contents that only a place brought in, without any binding, go; the number of
+// those. What another load is about to name stays.
+static uint32_t
 drop_unnamed(struct directory *directory)
 {
+    uint32_t dropped = 0;
+
     for (uint32_t s = 0; s < DIRECTORY_SHARDS; s++) {
         struct directory_shard *shard = &directory->id_shards[s];
 
@@ -25,34 +28,59 @@ drop_unnamed(struct directory *directory)
                 struct content *content = &directory->contents[record];
 
                 record = content->next;
-                if (content->references == NO_RECORD) {
+                if (content->references == NO_RECORD &&
+                    content->protected_references == 0) {
                     directory_content_delete(directory, content);
+                    dropped++;
                 }
             }
         }
         directory_shard_unlock(shard);
     }
+    return dropped;
 }
 
 // A new content. While loading, contents that nothing names (any more) make room
 // for it: what names one of them later is then forgotten, not lied about. The
-// shard is held and let go meanwhile. NULL: the index is full of what is named.
+// shard is held and let go meanwhile, so that another load may bring the same
+// content. NULL: the index is full of what is named.
 static struct content *
 add_loaded(struct directory *directory, struct directory_shard *shard,
            const struct block_id *id, uint64_t bytes, uint32_t checksum)
 {
     struct content *content = directory_content_add(directory, id, bytes,
                                                     checksum);
+    uint32_t dropped = 1;
 
-    if (content != NULL || directory->loaded || directory->load_is_full) {
-        return content;
+    while (content == NULL && !directory->loaded && dropped > 0 &&
+           !atomic_load(&directory->load_is_full)) {
+        directory_shard_unlock(shard);
+        dropped = drop_unnamed(directory);
+        directory_shard_lock(shard);
+        content = directory_content(directory, id);
+        if (content == NULL) {
+            content = directory_content_add(directory, id, bytes, checksum);
+        }
+        if (content == NULL && dropped == 0) {
+            atomic_store(&directory->load_is_full, true);
+        }
     }
-    directory_shard_unlock(shard);
-    drop_unnamed(directory);
-    directory_shard_lock(shard);
-    content = directory_content_add(directory, id, bytes, checksum);
-    directory->load_is_full = content == NULL;
     return content;
+}
+
+// While loading there is no protection yet, and its count tells how many loads
+// are about to name the content: between its place and its name it is theirs.
+static void
+let_go(struct directory *directory, const struct block_id *id)
+{
+    struct directory_shard *shard = directory_id_shard(directory, id);
+    struct content *content;
+
+    directory_shard_lock(shard);
+    content = directory_content(directory, id);
+    check(content != NULL && content->protected_references > 0);
+    content->protected_references--;
+    directory_shard_unlock(shard);
 }
 
 // Under the key's shard: takes the old reference away, if there is one. The
@@ -94,7 +122,8 @@ load_reference(struct directory *directory, const struct block_label *label,
     named = content != NULL &&
             directory_reference_add(directory, content, binding,
                                     label->version) != NULL;
-    if (content != NULL && content->references == NO_RECORD) {
+    if (content != NULL && content->references == NO_RECORD &&
+        content->protected_references == 0) {
         directory_content_delete(directory, content);
     }
     directory_shard_unlock(shard);
@@ -117,7 +146,7 @@ is_better_place(const struct directory *directory,
                      label->version.time_ns > content->cold_time_ns)));
 }
 
-// Lists a copy found on segments.
+// Lists a copy found on segments. While loading it stays until it is let go.
 static enum cascade_status
 load_place(struct directory *directory, const struct block_label *label,
            const struct block_place *place, bool durable)
@@ -149,6 +178,9 @@ load_place(struct directory *directory, const struct block_label *label,
         content->bytes = place->bytes;
         content->checksum = place->checksum;
         directory_content_account(directory, content, was_dirty);
+    }
+    if (content != NULL && !directory->loaded) {
+        content->protected_references++;
     }
     directory_shard_unlock(shard);
     return content != NULL ? CASCADE_OK
@@ -231,6 +263,7 @@ directory_load(struct directory *directory, const struct block_label *label,
                const struct block_place *place, uint32_t segment, bool durable)
 {
     bool has_payload = place != NULL && block_place_is_set(place);
+    bool held = false;
     enum cascade_status status = CASCADE_OK;
 
     directory_see_version(directory, label->version);
@@ -248,6 +281,7 @@ directory_load(struct directory *directory, const struct block_label *label,
     }
     if (!directory->loaded && has_payload) {
         status = load_place(directory, label, place, durable);
+        held = status == CASCADE_OK;
     }
     if (status == CASCADE_OK && (label->flags & BLOCK_LABEL_NO_KEY) == 0) {
         struct directory_shard *shard = directory_key_shard(directory,
@@ -256,6 +290,9 @@ directory_load(struct directory *directory, const struct block_label *label,
         directory_shard_lock(shard);
         status = load_binding(directory, label, segment, durable);
         directory_shard_unlock(shard);
+    }
+    if (held) {
+        let_go(directory, &label->id);
     }
     // While the store serves, a place is listed once something names it.
     if (directory->loaded && status == CASCADE_OK && has_payload) {
@@ -346,6 +383,6 @@ directory_load_finish(struct directory *directory, struct block_version floor)
         }
         directory_shard_unlock(shard);
     }
-    drop_unnamed(directory);
+    (void)drop_unnamed(directory);
     directory->loaded = true;
 }

@@ -110,7 +110,7 @@ struct directory {
     _Atomic uint64_t cleared_ns;        // of the newest clear of this store
     struct block_version clear_version; // highest one found while loading
     bool loaded;                        // from then on a load only adds
-    bool load_is_full; // dropping what nothing names brings no more room
+    _Atomic bool load_is_full; // what nothing names is gone, and it is full
     pthread_mutex_t load_lock;
 };
 

@@ -195,6 +195,39 @@ synced_put_dropped(void)
     DEMAND(cascade_close(store) == CASCADE_OK);
 }
 
+// Versions of before fill the index while it is loaded, so that what nothing
+// names has to go again and again, beside threads that are about to name theirs.
+static void
+load_into_full_index(void)
+{
+    static const char *const options[] = {
+        "dram_capacity", "4MiB",       "cold_path", "",        "segment_size",
+        "1MiB",          "max_blocks", "1000",      "threads", "8",
+        "cold_capacity", "256MiB",     NULL};
+    const unsigned keys = 900;
+    struct cascade *store = open_with(options);
+    char name[32];
+
+    for (unsigned i = 0; i < 12 * keys; i++) {
+        snprintf(name, sizeof(name), "k%u", i % keys);
+        DEMAND(put(store, name, i, 2000) == CASCADE_OK);
+        DEMAND(i % keys != 0 || cascade_flush(store, NULL) == CASCADE_OK);
+    }
+    DEMAND(cascade_close(store) == CASCADE_OK);
+    for (unsigned life = 0; life < 4; life++) {
+        unsigned lost = 0;
+
+        store = open_with(options);
+        for (unsigned i = 0; i < keys; i++) {
+            snprintf(name, sizeof(name), "k%u", i);
+            lost += cascade_exists(store, key_of(name)) != CASCADE_OK;
+        }
+        printf("  %u of %u keys lost\n", lost, keys);
+        DEMAND(lost == 0);
+        DEMAND(cascade_close(store) == CASCADE_OK);
+    }
+}
+
 struct one {
     const char *name;
     void (*run)(void);
@@ -205,6 +238,7 @@ static const struct one cases[] = {
     {"protection_that_ended", protection_that_ended},
     {"large_over_many_small", large_over_many_small},
     {"synced_put_dropped", synced_put_dropped},
+    {"load_into_full_index", load_into_full_index},
 };
 
 int
