@@ -23,6 +23,7 @@ struct run {
     struct cascade_item *items;
     uint64_t deadline_ns;
     struct block_place served[RUN_MAX];
+    bool touched[RUN_MAX]; // memory of an item that was not served
 };
 
 static bool
@@ -107,6 +108,10 @@ run_one(void *context, size_t index)
         return; // read with the others
     }
     item->status = run_item(run, item, &run->served[index]);
+    if (item->status == CASCADE_NOT_FOUND && run->touched[index]) {
+        item->status = error_set(CASCADE_CORRUPT,
+                                 "the block went while it was read");
+    }
 }
 
 // How many items from the first on may run at the same time.
@@ -163,8 +168,10 @@ store_run_items(struct cascade *store, struct cascade_item *items, size_t count,
 
         run.items = items;
         memset(run.served, 0, length * sizeof(run.served[0]));
+        memset(run.touched, 0, length * sizeof(run.touched[0]));
         if (length > 1 && is_look(items[0].operation)) {
-            store_load_many(store, items, length, deadline_ns, run.served);
+            store_load_many(store, items, length, deadline_ns, run.served,
+                            run.touched);
         }
         pool_parallel_for(store->pool, run_one, &run, length);
         touch_run(&run, length);

@@ -146,7 +146,9 @@ read_cold(struct cascade *store, struct get *get,
 
     if (status == CASCADE_OK) {
         get->served = found->cold;
-        tier_dram_table.unpin(store->dram, &pin);
+        if (block_place_is_set(&pin.place)) {
+            tier_dram_table.unpin(store->dram, &pin);
+        }
         return status;
     }
     if (status == CASCADE_NO_SPACE) {

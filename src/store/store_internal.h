@@ -478,8 +478,9 @@ struct store_load_copy {
 };
 
 // Brings the content into DRAM, once for all that want it, and pins it there.
-// `copy` may be NULL. NO_SPACE: no room in DRAM (read it directly). STALE: look
-// again. NOT_FOUND, CORRUPT, TIMEOUT, IO.
+// `copy` may be NULL; with one, OK may come without a pin (no place), where the
+// content went meanwhile. NO_SPACE: no room in DRAM (read it directly). STALE:
+// look again. NOT_FOUND, CORRUPT, TIMEOUT, IO.
 enum cascade_status
 store_load(struct cascade *store, const struct directory_found *found,
            uint64_t deadline_ns, bool may_wait,
@@ -509,10 +510,11 @@ store_load_publish(struct cascade *store, const struct directory_found *found,
 // Of a run of items, serves the gets whose blocks are only on segments, as one
 // stream of reads: their status is OK and `served`, which is zero before, tells
 // the place. Items that it leaves alone, for whatever reason, are to be run one
-// by one.
+// by one; of those in `touched` the caller's memory is not what it was.
 void
 store_load_many(struct cascade *store, struct cascade_item *items, size_t count,
-                uint64_t deadline_ns, struct block_place *served);
+                uint64_t deadline_ns, struct block_place *served,
+                bool *touched);
 
 // The copy in DRAM does not match its checksum: it goes.
 void

@@ -29,6 +29,7 @@ struct group {
     struct cascade *store;
     struct cascade_item *items;
     struct block_place *served;
+    bool *touched;
     uint64_t begin_ns;
     uint64_t bytes;
     size_t count;
@@ -149,20 +150,22 @@ note_served(struct group *group, const struct member *member)
 
 static void
 finish_member(struct group *group, struct member *member,
-              enum cascade_status status)
+              enum cascade_status status, bool given)
 {
     struct cascade *store = group->store;
     struct tier_pin pin;
 
     if (status != CASCADE_OK) {
         tier_dram_table.abandon(store->dram, &member->slot);
+        group->touched[member->index] = given;
     } else {
         store_load_note_read(store, &member->found, &member->slot);
         if (store_load_publish(store, &member->found, &member->slot, &pin) ==
             CASCADE_OK) {
             tier_dram_table.unpin(store->dram, &pin);
-            note_served(group, member);
         }
+        // Gone or not: these bytes were bound when the batch began.
+        note_served(group, member);
     }
     store_load_end(store, member->load);
 }
@@ -176,13 +179,14 @@ read_group(struct group *group)
     metric_observe_ns(store->metrics, METRIC_COLD_READ_SECONDS,
                       store_now(store) - group->begin_ns);
     for (size_t i = 0; i < group->count; i++) {
-        finish_member(group, &group->members[i], group->gets[i].status);
+        finish_member(group, &group->members[i], group->gets[i].status,
+                      group->gets[i].given);
     }
 }
 
 void
 store_load_many(struct cascade *store, struct cascade_item *items, size_t count,
-                uint64_t deadline_ns, struct block_place *served)
+                uint64_t deadline_ns, struct block_place *served, bool *touched)
 {
     struct group *group;
     size_t next = 0;
@@ -197,6 +201,7 @@ store_load_many(struct cascade *store, struct cascade_item *items, size_t count,
     group->store = store;
     group->items = items;
     group->served = served;
+    group->touched = touched;
     while (next < count && store_now(store) < deadline_ns) {
         group->begin_ns = store_now(store);
         group->count = 0;

@@ -228,6 +228,55 @@ load_into_full_index(void)
     }
 }
 
+// A miss leaves the caller's memory alone, also when the key goes while its
+// block is being read from segments.
+static void *
+remove_raced(void *context)
+{
+    DEMAND(cascade_remove(context, key_of("raced")) == CASCADE_OK);
+    return NULL;
+}
+
+static void
+miss_touches_nothing(void)
+{
+    static const char *const options[] = {
+        "dram_capacity", "16MiB",  "cold_path", "",
+        "cold_capacity", "256MiB", NULL};
+    const size_t bytes = 4 * MIB;
+    struct cascade *store = open_with(options);
+    uint8_t *data = malloc(bytes);
+    unsigned misses = 0;
+    unsigned touched = 0;
+
+    DEMAND(data != NULL);
+    for (unsigned i = 0; i < 60; i++) {
+        struct cascade_span span = {
+            .data = data, .bytes = bytes, .memory = CASCADE_MEMORY_HOST};
+        pthread_t thread;
+        size_t got = 0;
+
+        DEMAND(put(store, "raced", i, bytes) == CASCADE_OK);
+        DEMAND(cascade_evict(store, CASCADE_TIER_LOCAL_DRAM, NULL, NULL) ==
+               CASCADE_OK);
+        memset(data, 0xee, bytes);
+        DEMAND(pthread_create(&thread, NULL, remove_raced, store) == 0);
+        for (unsigned k = 0; k < i * 4000; k++) {
+            __asm__ volatile("" ::: "memory");
+        }
+        if (cascade_get(store, key_of("raced"), &span, 1, NULL, &got) ==
+            CASCADE_NOT_FOUND) {
+            misses++;
+            touched += data[0] != 0xee || data[bytes / 2] != 0xee;
+        }
+        DEMAND(pthread_join(thread, NULL) == 0);
+    }
+    printf("  %u misses, %u of them changed the memory\n", misses, touched);
+    DEMAND(touched == 0);
+    free(data);
+    DEMAND(cascade_close(store) == CASCADE_OK);
+}
+
 struct one {
     const char *name;
     void (*run)(void);
@@ -239,6 +288,7 @@ static const struct one cases[] = {
     {"large_over_many_small", large_over_many_small},
     {"synced_put_dropped", synced_put_dropped},
     {"load_into_full_index", load_into_full_index},
+    {"miss_touches_nothing", miss_touches_nothing},
 };
 
 int
