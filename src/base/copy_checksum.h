@@ -30,6 +30,7 @@ copy_checksum_name(void);
 
 struct copy_checksum_kernel {
     const char *name;
+    bool near; // asks for the source a shorter way ahead, past the caches
     bool (*available)(void);
     uint32_t (*copy)(void *target, const void *source, size_t bytes,
                      uint32_t value);
