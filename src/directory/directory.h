@@ -121,6 +121,13 @@ directory_create(const struct directory_options *options,
 void
 directory_destroy(struct directory *directory);
 
+// Asks the memory for what a bind of this key, and of this id if it is known
+// already, is going to read, so that it comes while the caller copies. Changes
+// nothing; `id` may be NULL.
+void
+directory_expect(const struct directory *directory, const struct block_key *key,
+                 const struct block_id *id);
+
 // A version above every version given or seen.
 struct block_version
 directory_next_version(struct directory *directory);

@@ -495,3 +495,24 @@ directory_reference_remove(struct directory *directory, struct content *content,
         freed->memory = directory_place_of(content, &content->memory);
     }
 }
+
+void
+directory_expect(const struct directory *directory, const struct block_key *key,
+                 const struct block_id *id)
+{
+    uint64_t hash = block_key_hash(key);
+    const struct directory_shard *shard =
+        &directory->key_shards[hash % DIRECTORY_SHARDS];
+
+    __builtin_prefetch(shard, 1);
+    __builtin_prefetch(&shard->buckets[bucket_of(salted(directory, hash),
+                                                 directory->key_buckets)],
+                       1);
+    if (id != NULL) {
+        hash = id_hash(id);
+        shard = &directory->id_shards[hash % DIRECTORY_SHARDS];
+        __builtin_prefetch(shard, 1);
+        __builtin_prefetch(
+            &shard->buckets[bucket_of(hash, directory->id_buckets)], 1);
+    }
+}

@@ -97,6 +97,21 @@ name_block(struct cascade *store, struct put *put,
     }
 }
 
+// What the end of the put needs from memory comes while the block is copied: a
+// surrogate is known before, the content has to be read first.
+static void
+expect_bind(struct cascade *store, struct put *put, uint32_t slot)
+{
+    bool by_content = store->settings.dedup == STORE_DEDUP_CONTENT;
+
+    if (!by_content) {
+        make_surrogate(put);
+    }
+    directory_expect(store->directory, &put->key, by_content ? NULL : &put->id);
+    __builtin_prefetch(&store->blocks[slot], 1);
+    __builtin_prefetch(&store->policy_lock, 1);
+}
+
 static bool
 wants_protection(const struct cascade *store, const struct put *put)
 {
@@ -262,6 +277,7 @@ put_into_slot(struct cascade *store, struct put *put, struct tier_slot *slot,
     struct block_label label = {.key = put->key};
     enum cascade_status status;
 
+    expect_bind(store, put, slot->number);
     status = tier_dram_table.write(store->dram, slot, put->spans,
                                    put->span_count, wanted_digest(store),
                                    &digest);
@@ -269,7 +285,9 @@ put_into_slot(struct cascade *store, struct put *put, struct tier_slot *slot,
         tier_dram_table.abandon(store->dram, slot);
         return status;
     }
-    name_block(store, put, &digest);
+    if (store->settings.dedup == STORE_DEDUP_CONTENT) {
+        put->id = digest.id;
+    }
     label.id = put->id;
     status = tier_dram_table.commit(store->dram, slot, &label, &digest, &place);
     if (status != CASCADE_OK) {

@@ -134,6 +134,29 @@ test_bind_and_find(void **state)
     end(directory);
 }
 
+// Hints are asked for keys and ids that are there and that are not.
+static void
+test_expecting_changes_nothing(void **state)
+{
+    struct directory *directory = make(true, true, 0);
+    struct directory_bound bound;
+    struct directory_found found;
+
+    (void)state;
+    assert_int_equal(bind(directory, 1, 10, memory_place(3, 1), 0, &bound),
+                     CASCADE_OK);
+    for (uint32_t i = 0; i < 2000; i++) {
+        struct block_key key = key_of(i);
+        struct block_id id = id_of(i);
+
+        directory_expect(directory, &key, i % 2 == 0 ? &id : NULL);
+    }
+    assert_int_equal(find(directory, 1, &found), CASCADE_OK);
+    assert_int_equal(found.memory.slot, 3);
+    assert_int_equal(find(directory, 2, &found), CASCADE_NOT_FOUND);
+    end(directory);
+}
+
 static void
 test_second_key_shares_the_copy(void **state)
 {
@@ -697,6 +720,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bind_and_find),
+        cmocka_unit_test(test_expecting_changes_nothing),
         cmocka_unit_test(test_second_key_shares_the_copy),
         cmocka_unit_test(test_rebind_frees_the_old_content),
         cmocka_unit_test(test_rebind_refused_keeps_the_old),
