@@ -73,6 +73,7 @@ struct directory_found {
     bool content_protected;
     bool cold_durable;         // the cold place is synced and of this job
     bool cold_hit;             // read there since it was written
+    bool memory_put;           // a put of this store relies on the copy there
     struct block_place memory; // tier NONE if there is none
     struct block_place cold;   // likewise
 };

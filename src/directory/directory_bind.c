@@ -40,6 +40,7 @@ take_place(struct directory *directory, struct content *content,
         bound->place_taken = true;
         directory_content_account(directory, content, was_dirty);
     }
+    content->memory.put = 1;
 }
 
 // Under the key's shard: puts (key, version) into the set of the id and lists
@@ -155,8 +156,9 @@ bind_again(struct directory *directory, struct binding *binding,
         take_place(directory, content, bind, bound);
         bound->version = binding->version;
         bound->protected_now = (binding->flags & DIRECTORY_PROTECTED) != 0;
-        if (bound->place_taken && content->cold.durable == 0) {
-            // Its copy on segments went, and its bindings were not told yet.
+        if (content->cold.durable == 0) {
+            // Its copy on segments went, and its bindings were not told yet;
+            // or it is another job's.
             binding->flags |= DIRECTORY_DIRTY;
         }
         done = true;

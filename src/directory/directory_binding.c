@@ -19,6 +19,7 @@ directory_show_content(const struct content *content,
     found->content_protected = content->protected_references > 0;
     found->cold_durable = content->cold.durable != 0;
     found->cold_hit = content->cold.hit != 0;
+    found->memory_put = content->memory.put != 0;
     found->memory = directory_place_of(content, &content->memory);
     found->cold = directory_place_of(content, &content->cold);
 }

@@ -10,6 +10,9 @@
 #include "base/error.h"
 #include "directory/directory_table.h"
 
+// Looks at one record of a store that serves.
+#define SERVED_TRIES 2
+
 // Contents that only a place brought in, without any binding, go; the number of
 // those. What another load is about to name stays.
 static uint32_t
@@ -258,6 +261,45 @@ load_binding(struct directory *directory, const struct block_label *label,
     return CASCADE_NO_SPACE;
 }
 
+static enum cascade_status
+load_key(struct directory *directory, const struct block_label *label,
+         uint32_t segment, bool durable)
+{
+    struct directory_shard *shard = directory_key_shard(directory, &label->key);
+    enum cascade_status status;
+
+    if ((label->flags & BLOCK_LABEL_NO_KEY) != 0) {
+        return CASCADE_OK;
+    }
+    directory_shard_lock(shard);
+    status = load_binding(directory, label, segment, durable);
+    directory_shard_unlock(shard);
+    return status;
+}
+
+// While the store serves, a place is listed once something names it. A binding
+// that was there may go in between, because another place turned out stale:
+// then the record brings it back.
+static enum cascade_status
+load_served(struct directory *directory, const struct block_label *label,
+            const struct block_place *place, uint32_t segment, bool durable)
+{
+    struct directory_found found;
+    enum cascade_status status = CASCADE_OK;
+
+    for (unsigned i = 0; i < SERVED_TRIES && status == CASCADE_OK; i++) {
+        status = load_key(directory, label, segment, durable);
+        if (status == CASCADE_OK) {
+            status = load_place(directory, label, place, durable);
+        }
+        if (directory_find_content(directory, &label->id, &found) ==
+            CASCADE_OK) {
+            break;
+        }
+    }
+    return status;
+}
+
 enum cascade_status
 directory_load(struct directory *directory, const struct block_label *label,
                const struct block_place *place, uint32_t segment, bool durable)
@@ -279,24 +321,18 @@ directory_load(struct directory *directory, const struct block_label *label,
         check(pthread_mutex_unlock(&directory->load_lock) == 0);
         return CASCADE_OK;
     }
-    if (!directory->loaded && has_payload) {
+    if (directory->loaded && has_payload) {
+        return load_served(directory, label, place, segment, durable);
+    }
+    if (has_payload) {
         status = load_place(directory, label, place, durable);
         held = status == CASCADE_OK;
     }
-    if (status == CASCADE_OK && (label->flags & BLOCK_LABEL_NO_KEY) == 0) {
-        struct directory_shard *shard = directory_key_shard(directory,
-                                                            &label->key);
-
-        directory_shard_lock(shard);
-        status = load_binding(directory, label, segment, durable);
-        directory_shard_unlock(shard);
+    if (status == CASCADE_OK) {
+        status = load_key(directory, label, segment, durable);
     }
     if (held) {
         let_go(directory, &label->id);
-    }
-    // While the store serves, a place is listed once something names it.
-    if (directory->loaded && status == CASCADE_OK && has_payload) {
-        status = load_place(directory, label, place, durable);
     }
     return status;
 }
@@ -353,8 +389,14 @@ settle_binding(struct directory *directory, struct binding *binding,
     if (served && block_version_compare(binding->version, floor) >= 0) {
         return;
     }
-    // Nothing older may be served in its place: it stays as a removal.
     unload_reference(directory, binding);
+    if (!directory->options.rebind_allowed) {
+        // Its payload may be seen later, and is a right answer then.
+        atomic_fetch_sub(&directory->live_keys, 1);
+        directory_binding_delete(directory, binding);
+        return;
+    }
+    // Nothing older may be served in its place: it stays as a removal.
     memset(&binding->id, 0, sizeof(binding->id));
     // Below the floor that has to be written, for the next load may not know.
     binding->flags = (uint16_t)((binding->flags & DIRECTORY_DIRTY) |

@@ -58,6 +58,17 @@ drop_orphans(struct directory *directory, const struct block_id *id)
     }
 }
 
+// Without this copy another one serves, which is ours if a put relies on it.
+static bool
+is_last(const struct content *content, const struct listed_place *listed)
+{
+    if (listed == &content->cold) {
+        return !directory_is_listed(&content->memory);
+    }
+    return !directory_is_listed(&content->cold) ||
+           (content->memory.put != 0 && content->cold.durable == 0);
+}
+
 static struct listed_place *
 matching_place(struct content *content, const struct block_place *place)
 {
@@ -93,13 +104,10 @@ directory_withdraw(struct directory *directory, const struct block_id *id,
         bool in_memory = place->tier != CASCADE_TIER_SEGMENTS;
 
         status = CASCADE_OK;
-        const struct listed_place *other = in_memory ? &content->cold
-                                                     : &content->memory;
-
         if ((content->protected_references > 0 && in_memory &&
              (flags & DIRECTORY_WITHDRAW_FORCED) == 0) ||
             ((flags & DIRECTORY_WITHDRAW_NOT_LAST) != 0 &&
-             !directory_is_listed(other))) {
+             is_last(content, listed))) {
             status = CASCADE_BUSY;
         } else if (release != NULL) {
             struct block_place copy = directory_place_of(content, listed);

@@ -53,7 +53,8 @@ struct listed_place {
     uint8_t tier; // NONE: no copy
     uint8_t flags;
     uint8_t durable; // of a cold place: synced and of this job
-    uint8_t hit;     // of a cold place: read since it was written
+    uint8_t hit : 1; // of a cold place: read since it was written
+    uint8_t put : 1; // of a place in memory: a put of this store relies on it
 };
 
 // The id may be read without the shard (directory_find_slot): then it is a

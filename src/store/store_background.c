@@ -132,7 +132,7 @@ note_entry(void *context, const struct tier_segment_entry *entry)
     struct cascade *store = context;
 
     (void)directory_load(store->directory, &entry->label, &entry->place,
-                         entry->segment, entry->durable);
+                         entry->segment, entry->durable && entry->own);
 }
 
 static void

@@ -307,23 +307,39 @@ store_add_payload(struct cascade *store, const struct directory_found *found,
     return add_put(store, &label, &pin);
 }
 
-// Adds a record for a removal, or for a binding whose content is durable.
-enum cascade_status
-store_add_bind(struct cascade *store, const struct directory_found *found,
-               const uint8_t *key, uint32_t key_bytes)
+// Adds a record for a removal, or for a dirty binding whose content is durable,
+// or, with `anywhere`, has any copy on segments.
+static enum cascade_status
+add_bind(struct cascade *store, const struct directory_found *found,
+         const uint8_t *key, uint32_t key_bytes, bool anywhere)
 {
+    bool removed = (found->flags & DIRECTORY_REMOVED) != 0;
+    bool is_there = found->cold_durable ||
+                    (anywhere && block_place_is_set(&found->cold) &&
+                     !block_place_is_set(&found->memory));
     struct block_label label;
 
-    bool removed = (found->flags & DIRECTORY_REMOVED) != 0;
-    bool only_cold = block_place_is_set(&found->cold) &&
-                     !block_place_is_set(&found->memory);
-
-    if ((found->flags & DIRECTORY_DIRTY) == 0 ||
-        (!removed && !found->cold_durable && !only_cold)) {
+    if ((found->flags & DIRECTORY_DIRTY) == 0 || (!removed && !is_there)) {
         return CASCADE_OK;
     }
     label_binding(found, key, key_bytes, &label);
     return add_put(store, &label, NULL);
+}
+
+// What only others' files hold is not durable here: no record says so.
+enum cascade_status
+store_add_bind(struct cascade *store, const struct directory_found *found,
+               const uint8_t *key, uint32_t key_bytes)
+{
+    return add_bind(store, found, key, key_bytes, false);
+}
+
+// A record that was ours moves on, wherever its content is.
+static enum cascade_status
+add_moved_bind(struct cascade *store, const struct directory_found *found,
+               const uint8_t *key, uint32_t key_bytes)
+{
+    return add_bind(store, found, key, key_bytes, true);
 }
 
 // A clear that no record has yet.
@@ -528,7 +544,10 @@ store_write_keys(struct cascade *store, const struct block_key *keys,
         status = store_write_clear(store);
     }
     if (status == CASCADE_OK) {
-        status = write_keys_as(store, keys, count, store_add_bind);
+        status = write_keys_as(store, keys, count,
+                               store->writer == store->reclaim_writer
+                                   ? add_moved_bind
+                                   : store_add_bind);
     }
     return status;
 }

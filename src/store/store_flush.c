@@ -12,7 +12,17 @@
 // Rounds of a flush: puts that go on meanwhile may need more than one.
 #define ROUNDS_MAX 4
 
-// Walks over all dirty bindings once. `*seen` counts them.
+// This store has to write it. What others' files alone hold is theirs to keep,
+// unless a put here relied on it; then there is a copy in memory, or it was
+// counted as dropped.
+static bool
+is_ours(const struct directory_found *found)
+{
+    return (found->flags & DIRECTORY_REMOVED) != 0 || found->cold_durable ||
+           block_place_is_set(&found->memory);
+}
+
+// Walks over all dirty bindings once. `*seen` counts those that are ours.
 static enum cascade_status
 walk_dirty(struct cascade *store, store_add_record *add, uint64_t deadline_ns,
            uint64_t *seen)
@@ -27,8 +37,8 @@ walk_dirty(struct cascade *store, store_add_record *add, uint64_t deadline_ns,
                                writer->found, STORE_WRITE_BATCH,
                                writer->keys[0], CASCADE_KEY_BYTES_MAX,
                                writer->key_bytes);
-        *seen += count;
         for (size_t i = 0; i < count && status == CASCADE_OK; i++) {
+            *seen += is_ours(&writer->found[i]) ? 1 : 0;
             status = add(store, &writer->found[i], writer->keys[i],
                          writer->key_bytes[i]);
         }
@@ -62,9 +72,7 @@ count_unwritten(struct cascade *store, struct block_version start)
             const struct directory_found *found = &writer->found[i];
 
             unwritten += block_version_compare(found->version, start) < 0 &&
-                         ((found->flags & DIRECTORY_REMOVED) != 0 ||
-                          block_place_is_set(&found->memory) ||
-                          block_place_is_set(&found->cold));
+                         is_ours(found);
         }
     }
     return unwritten;

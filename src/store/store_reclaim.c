@@ -40,7 +40,8 @@ struct reclaim {
     bool keep_all;        // every block is worth moving on, not only hot ones
     uint8_t *buffer;      // for payloads that move on
     uint64_t buffer_bytes;
-    uint64_t carried_bytes; // of the buffer in use
+    uint64_t carried_bytes;  // of the buffer in use
+    struct block_place seen; // of another segment that is still there
 };
 
 // Doubles the room for entries.
@@ -64,11 +65,63 @@ grow(struct reclaim *reclaim)
     return true;
 }
 
+// The copy that the index lists instead is one to rely on.
+static bool
+is_elsewhere(struct reclaim *reclaim, const struct directory_found *found)
+{
+    if (!found->cold_durable || found->cold.slot == reclaim->segment) {
+        return false;
+    }
+    if (reclaim->seen.tier != CASCADE_TIER_SEGMENTS ||
+        reclaim->seen.slot != found->cold.slot ||
+        reclaim->seen.generation != found->cold.generation) {
+        if (!tier_segment_is_there(reclaim->store->cold, &found->cold)) {
+            return false;
+        }
+        reclaim->seen = found->cold;
+    }
+    return true;
+}
+
+// Several stores on one root: the index may not know a block that is ours since
+// its writer was adopted, because the place it knew was another store's and went.
+// Before the last copy goes for that reason, it is listed again, as a refresh
+// lists it.
+static void
+list_again(struct reclaim *reclaim, const struct tier_segment_entry *entry)
+{
+    struct cascade *store = reclaim->store;
+    struct directory_found found;
+    bool cleared;
+    bool lost;
+
+    if (store->settings.rebind != STORE_REBIND_REFUSED || !reclaim->keep_all ||
+        !block_place_is_set(&entry->place)) {
+        return;
+    }
+    check(pthread_mutex_lock(&store->clear_lock) == 0);
+    cleared = block_version_compare(entry->label.version,
+                                    store->clear_version) < 0;
+    check(pthread_mutex_unlock(&store->clear_lock) == 0);
+    if (cleared) {
+        return;
+    }
+    if (directory_find_content(store->directory, &entry->label.id, &found) ==
+            CASCADE_OK &&
+        found.cold_durable && found.cold.slot != reclaim->segment &&
+        !is_elsewhere(reclaim, &found)) {
+        store_cold_damaged(store, &found.id, &found.cold, CASCADE_STALE, &lost);
+    }
+    (void)directory_load(store->directory, &entry->label, &entry->place,
+                         entry->segment, entry->durable);
+}
+
 static void
 collect(void *context, const struct tier_segment_entry *entry)
 {
     struct reclaim *reclaim = context;
 
+    list_again(reclaim, entry);
     if (entry->label.key_data != NULL &&
         (entry->label.flags & BLOCK_LABEL_CLEAR) == 0) {
         directory_attach_key(reclaim->store->directory, &entry->label.key,
@@ -122,7 +175,12 @@ carry(struct reclaim *reclaim, const struct tier_segment_entry *entry,
         status = store_write_pending(store);
         reclaim->carried_bytes = 0;
     }
-    if (status != CASCADE_OK || room > reclaim->buffer_bytes) {
+    if (status == CASCADE_OK && room > reclaim->buffer_bytes) {
+        status = error_set(CASCADE_NO_MEMORY,
+                           "no room to move a block of %llu bytes on",
+                           (unsigned long long)found->bytes);
+    }
+    if (status != CASCADE_OK) {
         return status;
     }
     get.memory = reclaim->buffer + reclaim->carried_bytes;
@@ -325,6 +383,27 @@ write_unlisted(struct reclaim *reclaim)
     return status;
 }
 
+// With keep_all, whatever still has a name is durable in another segment now.
+static enum cascade_status
+check_moved(struct reclaim *reclaim)
+{
+    struct directory_found found;
+
+    for (size_t i = 0; i < reclaim->count && reclaim->keep_all; i++) {
+        const struct tier_segment_entry *entry = &reclaim->entries[i];
+
+        if (block_place_is_set(&entry->place) &&
+            directory_find_content(reclaim->store->directory, &entry->label.id,
+                                   &found) == CASCADE_OK &&
+            !is_elsewhere(reclaim, &found)) {
+            return error_set(CASCADE_BUSY,
+                             "a block of a small segment could not be moved "
+                             "on; the segment stays");
+        }
+    }
+    return CASCADE_OK;
+}
+
 static enum cascade_status
 move_on(struct reclaim *reclaim, bool keep)
 {
@@ -361,6 +440,9 @@ move_on(struct reclaim *reclaim, bool keep)
     }
     if (status == CASCADE_OK && read == CASCADE_CORRUPT) {
         status = write_unlisted(reclaim);
+    }
+    if (status == CASCADE_OK) {
+        status = check_moved(reclaim);
     }
     if (status != CASCADE_OK) {
         return status;

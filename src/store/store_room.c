@@ -221,7 +221,7 @@ must_be_written(struct cascade *store, const struct directory_found *found)
     if (!writes_cold(store) || found->cold_durable) {
         return false;
     }
-    return !block_place_is_set(&found->cold) ||
+    return !block_place_is_set(&found->cold) || found->memory_put ||
            directory_find_binding(store->directory, &found->key, &binding) !=
                CASCADE_OK ||
            (binding.flags & DIRECTORY_DIRTY) != 0;
@@ -279,7 +279,9 @@ store_evict_slot(struct cascade *store, uint32_t slot, bool drop_dirty,
     }
     metric_add_tier(store->metrics, METRIC_EVICTIONS_TOTAL,
                     CASCADE_TIER_LOCAL_DRAM, 1);
-    if (lost && store->cold != NULL) {
+    // Another's copy that is left is no copy of ours.
+    if ((lost || (found.memory_put && !found.cold_durable)) &&
+        store->cold != NULL) {
         metric_add(store->metrics, METRIC_COLD_WRITES_DROPPED_TOTAL, 1);
     }
     return CASCADE_OK;

@@ -178,6 +178,12 @@ enum cascade_status
 tier_segment_entries(struct tier_segment *cold, uint32_t segment,
                      tier_segment_visit *visit, void *context);
 
+// True if the file of the place is in service and still has its name: what
+// another store took away is noticed by a refresh otherwise.
+bool
+tier_segment_is_there(struct tier_segment *cold,
+                      const struct block_place *place);
+
 // Takes a segment out of service, waits (bounded by `deadline_ns` of the steady
 // clock) for its readers, renews the lease, unlinks. TIMEOUT: readers remain;
 // it is out of service and is unlinked by a later call.

@@ -177,6 +177,24 @@ release:
     return status;
 }
 
+bool
+tier_segment_is_there(struct tier_segment *cold,
+                      const struct block_place *place)
+{
+    struct tier_segment_handle *handle = tier_segment_handle_hold_place(cold,
+                                                                        place);
+    struct stat found;
+    bool there;
+
+    if (handle == NULL) {
+        return false;
+    }
+    there = cold->files->stat_at(cold->files->self, cold->root.directory,
+                                 handle->path, &found) == 0;
+    tier_segment_handle_drop(cold, handle);
+    return there;
+}
+
 enum cascade_status
 tier_segment_entries(struct tier_segment *cold, uint32_t segment,
                      tier_segment_visit *visit, void *context)
