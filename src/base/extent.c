@@ -302,6 +302,83 @@ extent_allocate(struct extent_map *map, uint64_t bytes, uint32_t number,
     return CASCADE_OK;
 }
 
+// Cuts the request from the middle of the free extent.
+static void
+cut_at(struct extent_map *map, uint32_t from, uint32_t granules, uint32_t at,
+       uint32_t number)
+{
+    struct neighbours around = map->list[from];
+    uint32_t low = at - offset_of(map, from);
+    uint32_t high = granules_of(map, from) - low - granules;
+    uint32_t above;
+
+    if (low == 0 || high == 0) {
+        cut(map, from, granules, low == 0, number);
+        return;
+    }
+    remove_free(map, from);
+    add_free(map, from, low, at - low);
+    above = take_free_number(map);
+    link_between(map, from, number, around.next);
+    link_between(map, number, above, around.next);
+    add_free(map, above, high, at + granules);
+    map->used[number] = key_of(granules, at);
+}
+
+enum cascade_status
+extent_allocate_at(struct extent_map *map, uint64_t offset, uint64_t bytes,
+                   uint32_t number, struct extent *extent)
+{
+    uint64_t at = offset / map->granule_bytes;
+    uint64_t granules = (bytes + map->granule_bytes - 1) / map->granule_bytes;
+    uint32_t from = map->first;
+
+    check(number < map->extents_max && map->used[number] == 0);
+    check(bytes > 0 && offset % map->granule_bytes == 0);
+    while (from != EXTENT_NONE &&
+           (uint64_t)offset_of(map, from) + granules_of(map, from) <= at) {
+        from = map->list[from].next;
+    }
+    if (!is_free(map, from) || at + granules > (uint64_t)offset_of(map, from) +
+                                                   granules_of(map, from)) {
+        return CASCADE_NO_SPACE;
+    }
+    cut_at(map, from, (uint32_t)granules, (uint32_t)at, number);
+    map->used_extents++;
+    map->used_granules += (uint32_t)granules;
+    describe(map, number, extent);
+    return CASCADE_OK;
+}
+
+void
+extent_swap(struct extent_map *map, uint32_t one, uint32_t other)
+{
+    struct neighbours ones;
+    struct neighbours others;
+    uint64_t key;
+
+    check(one < map->extents_max && other < map->extents_max);
+    check(one != other && map->used[one] != 0 && map->used[other] != 0);
+    if (map->list[other].next == one) {
+        uint32_t lower = other;
+
+        other = one;
+        one = lower;
+    }
+    ones = map->list[one];
+    others = map->list[other];
+    if (ones.next == other) {
+        link_between(map, ones.previous, other, one);
+        link_between(map, other, one, others.next);
+    } else {
+        link_between(map, ones.previous, other, ones.next);
+        link_between(map, others.previous, one, others.next);
+    }
+    key = map->used[one];
+    map->used[one] = map->used[other];
+    map->used[other] = key;
+}
+
 void
 extent_read(const struct extent_map *map, uint32_t number,
             struct extent *extent)

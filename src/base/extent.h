@@ -64,6 +64,17 @@ enum cascade_status
 extent_allocate(struct extent_map *map, uint64_t bytes, uint32_t number,
                 struct extent *extent) MUST_USE;
 
+// Takes just the space from `offset` on, which is on a granule, in O(n); `bytes`
+// are at least one. NO_SPACE: some of it is used or outside (no message is set).
+enum cascade_status
+extent_allocate_at(struct extent_map *map, uint64_t offset, uint64_t bytes,
+                   uint32_t number, struct extent *extent) MUST_USE;
+
+// Two used extents with space change places, and sizes with them: each number
+// then has what the other had.
+void
+extent_swap(struct extent_map *map, uint32_t one, uint32_t other);
+
 // Where the used extent of that number is. It may be asked without the owner's
 // lock by who knows that the extent stays.
 void

@@ -58,6 +58,8 @@ METRIC(VIEWS_OUT, "views_out", GAUGE, NONE, "views",
 METRIC(PINS, "pins", GAUGE, NONE, "pins",
        "Pins held, by views and by work under way")
 // Movement
+METRIC(RELOCATIONS_TOTAL, "relocations_total", COUNTER, NONE, "blocks",
+       "Blocks that stay in memory and moved there to make room for large ones")
 METRIC(TOUCHES_DROPPED_TOTAL, "touches_dropped_total", COUNTER, NONE, "touches",
        "Uses of blocks that the eviction policy was not told, for want of time")
 METRIC(EVICTIONS_TOTAL, "evictions_total", COUNTER, TIER, "blocks",

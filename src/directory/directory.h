@@ -222,6 +222,17 @@ enum cascade_status
 directory_publish(struct directory *directory, const struct block_id *id,
                   const struct block_place *place, bool durable);
 
+// Calls `move` under the lock of the id for a copy in memory that is listed like
+// `place`, and lists the place that it gives instead. STALE: there is no such
+// copy (any more); else what `move` says.
+typedef enum cascade_status
+directory_move_copy(void *context, struct block_place *place);
+
+enum cascade_status
+directory_move(struct directory *directory, const struct block_id *id,
+               const struct block_place *place, directory_move_copy *move,
+               void *context);
+
 // Notes that a synced record of (key, version) lies in `segment`. If the binding
 // has another version, what it is now will outrank that record. With a zero
 // version: that some record of the key may be there, after a failure.

@@ -168,6 +168,29 @@ directory_publish(struct directory *directory, const struct block_id *id,
     return status;
 }
 
+enum cascade_status
+directory_move(struct directory *directory, const struct block_id *id,
+               const struct block_place *place, directory_move_copy *move,
+               void *context)
+{
+    struct directory_shard *shard = directory_id_shard(directory, id);
+    struct block_place copy = *place;
+    struct content *content;
+    enum cascade_status status = CASCADE_STALE;
+
+    directory_shard_lock(shard);
+    content = directory_content(directory, id);
+    if (content != NULL && place->tier != CASCADE_TIER_SEGMENTS &&
+        matching_place(content, place) != NULL) {
+        status = move(context, &copy);
+    }
+    if (status == CASCADE_OK) {
+        directory_list_place(directory, content, &copy);
+    }
+    directory_shard_unlock(shard);
+    return status;
+}
+
 void
 directory_note_cold_hit(struct directory *directory, const struct block_id *id)
 {

@@ -3,8 +3,9 @@
 // The background: one thread that calls bounded steps. It populates the arena,
 // writes the coldest dirty blocks ahead so that room can be had at once, keeps
 // the cold tier within its capacity, brings protected blocks back into DRAM
-// after a restart, renews the lease and looks at what others have sealed, and
-// brings the gauges up to date. Tests call store_background_step by hand.
+// after a restart, moves those that wall off the arena, renews the lease and
+// looks at what others have sealed, and brings the gauges up to date. Tests call
+// store_background_step by hand.
 
 #include <string.h>
 #include <time.h>
@@ -192,6 +193,7 @@ store_background_step(struct cascade *store)
     refresh_step(store);
     store_drain_look(store);
     store_rank_step(store);
+    more = store_relocate_step(store) || more;
     store_update_gauges(store);
     return more;
 }

@@ -162,6 +162,8 @@ struct cascade {
     uint64_t ranked_admissions;  // when the blocks were last ranked
     bool ranks_hold_back;        // what is ranked to stay might go by now
     _Atomic bool windows_needed; // a large block has come
+    _Atomic bool walls_changed;  // since a relocation was last looked for
+    uint32_t relocation_tries;   // in vain, one after the other; background's
 
     struct tier_segment *cold; // NULL: no cold tier
     struct tier cold_tier;
@@ -327,9 +329,24 @@ store_evict_window(struct cascade *store, uint64_t bytes, bool drop_dirty,
 void
 store_rank_step(struct cascade *store);
 
+// Under window_lock. True if a block in one of the slots has to be written
+// before it may go; those are noted to be written soon.
+bool
+store_want_dirty(struct cascade *store, const uint32_t *slots, uint32_t count);
+
+// Under window_lock: evicts. What refuses is not asked again soon.
+void
+store_clear_slots(struct cascade *store, const uint32_t *slots, uint32_t count,
+                  bool drop_dirty);
+
 // Takes up to `room` slots off the list of those to be written first.
 size_t
 store_take_wanted(struct cascade *store, uint32_t *slots, size_t room);
+
+// store_relocate.c: moves blocks that stay, some at a time, if large ones come
+// at all. True if there may be more to do at once.
+bool
+store_relocate_step(struct cascade *store);
 
 // --- store_touch.c
 

@@ -177,6 +177,7 @@ mark_protection(void *context, const struct block_place *memory,
     block->flags = (uint8_t)((block->flags & ~STORE_SLOT_PROTECTED) |
                              (is_protected ? STORE_SLOT_PROTECTED : 0));
     store_policy_unlock(store);
+    atomic_store(&store->walls_changed, true);
 }
 
 void

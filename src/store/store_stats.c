@@ -90,7 +90,8 @@ cascade_stats_read(struct cascade *store, struct cascade_stats *stats)
     }
     store_update_gauges(store);
     if (store->dram != NULL) {
-        metric_set(store->metrics, METRIC_PINS, tier_dram_pins(store->dram));
+        metric_set(store->metrics, METRIC_PINS,
+                   tier_dram_pins_seen(store->dram));
     }
     return store_metrics_stats(store->metrics, stats);
 }

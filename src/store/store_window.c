@@ -154,6 +154,7 @@ rank_blocks(struct cascade *store)
         store_policy_unlock(store);
     }
     for_each_slot(store, hold_parents);
+    atomic_store(&store->walls_changed, true);
 }
 
 // Under window_lock: ranks if more than one in `part` is new.
@@ -225,40 +226,6 @@ want(struct cascade *store, uint32_t slot)
     store_policy_unlock(store);
 }
 
-// True if a block of the window would have to be written first.
-static bool
-note_dirty(struct cascade *store, const struct tier_dram_window *window)
-{
-    bool dirty = false;
-
-    for (uint32_t i = 0; i < window->count; i++) {
-        if (store_slot_is_dirty(store, window->slots[i])) {
-            want(store, window->slots[i]);
-            dirty = true;
-        }
-    }
-    return dirty;
-}
-
-// Evicts what is in the window. What refuses is not asked again soon.
-static void
-clear_window(struct search *search, const struct tier_dram_window *window)
-{
-    struct cascade *store = search->store;
-
-    for (uint32_t i = 0; i < window->count; i++) {
-        bool dirty;
-
-        if (store_evict_slot(store, window->slots[i], search->drop_dirty,
-                             &dirty) != CASCADE_OK) {
-            store_policy_lock(store);
-            store->blocks[window->slots[i]].rank = STORE_RANK_STAYS;
-            store->ranks_hold_back = true;
-            store_policy_unlock(store);
-        }
-    }
-}
-
 // Under window_lock.
 static enum cascade_status
 find_ranked(struct search *search, struct tier_dram_window *window)
@@ -292,6 +259,37 @@ tries_for(const struct cascade *store, uint64_t bytes)
     return TRIES_MAX + (uint32_t)(blocks / STORE_WINDOW_SLOTS_MAX);
 }
 
+bool
+store_want_dirty(struct cascade *store, const uint32_t *slots, uint32_t count)
+{
+    bool dirty = false;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (store_slot_is_dirty(store, slots[i])) {
+            want(store, slots[i]);
+            dirty = true;
+        }
+    }
+    return dirty;
+}
+
+void
+store_clear_slots(struct cascade *store, const uint32_t *slots, uint32_t count,
+                  bool drop_dirty)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        bool dirty;
+
+        if (store_evict_slot(store, slots[i], drop_dirty, &dirty) !=
+            CASCADE_OK) {
+            store_policy_lock(store);
+            store->blocks[slots[i]].rank = STORE_RANK_STAYS;
+            store->ranks_hold_back = true;
+            store_policy_unlock(store);
+        }
+    }
+}
+
 enum cascade_status
 store_evict_window(struct cascade *store, uint64_t bytes, bool drop_dirty,
                    struct tier_slot *slot, bool *dirty)
@@ -321,11 +319,12 @@ store_evict_window(struct cascade *store, uint64_t bytes, bool drop_dirty,
             // Room came meanwhile, or it is not room that is missing.
             status = tier_dram_table.reserve(store->dram, bytes, slot);
             status = status == CASCADE_NO_SPACE ? CASCADE_BUSY : status;
-        } else if (!drop_dirty && note_dirty(store, &window)) {
+        } else if (!drop_dirty &&
+                   store_want_dirty(store, window.slots, window.count)) {
             *dirty = true;
             dirty_tries++;
         } else {
-            clear_window(&search, &window);
+            store_clear_slots(store, window.slots, window.count, drop_dirty);
             status = tier_dram_table.reserve(store->dram, bytes, slot);
         }
     }

@@ -20,13 +20,7 @@
 
 #define BLOCKS_MAX ((uint32_t)1 << 30)
 #define GRANULE_BYTES_DEFAULT (4 * KIB)
-
-// 0 stands for no generation.
-static uint32_t
-generation_after(uint32_t generation)
-{
-    return generation == UINT32_MAX ? 1 : generation + 1;
-}
+#define ANYWHERE UINT64_MAX
 
 // The slot that the place names, if it can be one of this tier.
 static struct tier_dram_slot *
@@ -61,10 +55,11 @@ free_slot(struct tier_dram *dram, uint32_t number)
     tier_dram_unlock(dram);
 }
 
-// Takes a free slot and an extent. With the mutex held.
+// Takes a free slot and an extent, at `offset` unless that is ANYWHERE. With
+// the mutex held.
 static enum cascade_status
-take_slot(struct tier_dram *dram, uint64_t bytes, uint32_t *number,
-          struct extent *extent)
+take_slot(struct tier_dram *dram, uint64_t bytes, uint64_t offset,
+          uint32_t *number, struct extent *extent)
 {
     enum cascade_status status;
     uint32_t taken = dram->free_slot;
@@ -75,7 +70,9 @@ take_slot(struct tier_dram *dram, uint64_t bytes, uint32_t *number,
         }
         taken = dram->fresh_slot;
     }
-    status = extent_allocate(dram->map, bytes, taken, extent);
+    status = offset == ANYWHERE
+                 ? extent_allocate(dram->map, bytes, taken, extent)
+                 : extent_allocate_at(dram->map, offset, bytes, taken, extent);
     if (status != CASCADE_OK) {
         return status;
     }
@@ -90,9 +87,9 @@ take_slot(struct tier_dram *dram, uint64_t bytes, uint32_t *number,
 }
 
 static enum cascade_status
-dram_reserve(void *self, uint64_t bytes, struct tier_slot *out)
+reserve(struct tier_dram *dram, uint64_t bytes, uint64_t offset,
+        struct tier_slot *out)
 {
-    struct tier_dram *dram = self;
     struct extent extent;
     struct tier_dram_slot *slot;
     enum cascade_status status;
@@ -107,14 +104,14 @@ dram_reserve(void *self, uint64_t bytes, struct tier_slot *out)
                          (unsigned long long)dram->capacity_bytes);
     }
     tier_dram_lock(dram);
-    status = take_slot(dram, bytes, &number, &extent);
+    status = take_slot(dram, bytes, offset, &number, &extent);
     tier_dram_unlock(dram);
     if (status != CASCADE_OK) {
         return error_set(status, "the DRAM tier has no room for %llu bytes now",
                          (unsigned long long)bytes);
     }
     slot = &dram->slots[number];
-    generation = generation_after(tier_dram_generation(
+    generation = tier_dram_generation_after(tier_dram_generation(
         atomic_load_explicit(&slot->word, memory_order_relaxed)));
     slot->bytes = bytes;
     atomic_store_explicit(&slot->word,
@@ -128,6 +125,12 @@ dram_reserve(void *self, uint64_t bytes, struct tier_slot *out)
         .memory = dram->memory + extent.offset,
     };
     return CASCADE_OK;
+}
+
+static enum cascade_status
+dram_reserve(void *self, uint64_t bytes, struct tier_slot *out)
+{
+    return reserve(self, bytes, ANYWHERE, out);
 }
 
 // The caller's slot must be one that is being filled.
@@ -314,6 +317,19 @@ dram_usage(void *self, struct tier_usage *usage)
     };
 }
 
+static uint64_t
+count_pins(const struct tier_dram *dram, uint32_t begin, uint32_t end)
+{
+    uint64_t pins = 0;
+
+    for (uint32_t i = begin; i < end; i++) {
+        pins += atomic_load_explicit(&dram->slots[i].word,
+                                     memory_order_relaxed) &
+                TIER_DRAM_PINS;
+    }
+    return pins;
+}
+
 static void
 destroy(struct tier_dram *dram)
 {
@@ -395,6 +411,9 @@ tier_dram_open(const struct tier_dram_options *options, struct tier_dram **dram)
     if (status == CASCADE_OK && pthread_mutex_init(&made->mutex, NULL) != 0) {
         status = error_set(CASCADE_NO_MEMORY, "no memory for a mutex");
     }
+    if (status == CASCADE_OK) {
+        check(pthread_mutex_init(&made->count_mutex, NULL) == 0);
+    }
     if (status != CASCADE_OK) {
         destroy(made);
         return status;
@@ -425,8 +444,16 @@ tier_dram_close(struct tier_dram *dram)
                          dram->slots_used - blocks);
     }
     check(pthread_mutex_destroy(&dram->mutex) == 0);
+    check(pthread_mutex_destroy(&dram->count_mutex) == 0);
     destroy(dram);
     return CASCADE_OK;
+}
+
+enum cascade_status
+tier_dram_reserve_at(struct tier_dram *dram, uint64_t bytes, uint64_t offset,
+                     struct tier_slot *slot)
+{
+    return reserve(dram, bytes, offset, slot);
 }
 
 uint64_t
@@ -450,15 +477,33 @@ tier_dram_memory(const struct tier_dram *dram, const struct block_place *place)
 uint64_t
 tier_dram_pins(const struct tier_dram *dram)
 {
-    uint64_t pins = 0;
-
     // Slots that were never taken are zero, which is no pin.
-    for (uint32_t i = 0; i < dram->blocks_max; i++) {
-        pins += atomic_load_explicit(&dram->slots[i].word,
-                                     memory_order_relaxed) &
-                TIER_DRAM_PINS;
+    return count_pins(dram, 0, dram->blocks_max);
+}
+
+uint64_t
+tier_dram_pins_seen(struct tier_dram *dram)
+{
+    uint32_t end;
+    uint64_t seen;
+
+    tier_dram_lock(dram);
+    end = dram->fresh_slot;
+    tier_dram_unlock(dram);
+    check(pthread_mutex_lock(&dram->count_mutex) == 0);
+    if (end - dram->count_next > TIER_DRAM_COUNT_SLOTS) {
+        end = dram->count_next + TIER_DRAM_COUNT_SLOTS;
+        dram->count_sum += count_pins(dram, dram->count_next, end);
+        dram->count_next = end;
+    } else {
+        dram->pins_seen = dram->count_sum +
+                          count_pins(dram, dram->count_next, end);
+        dram->count_sum = 0;
+        dram->count_next = 0;
     }
-    return pins;
+    seen = dram->pins_seen;
+    check(pthread_mutex_unlock(&dram->count_mutex) == 0);
+    return seen;
 }
 
 struct arena *

@@ -67,9 +67,17 @@ tier_dram_memory(const struct tier_dram *dram, const struct block_place *place);
 uint64_t
 tier_dram_bytes_per_block(void);
 
-// Pins that are out now; a sum over slots while others go on.
+// Pins that are out now; a sum over all slots while others go on.
 uint64_t
 tier_dram_pins(const struct tier_dram *dram);
+
+// The same at a bounded cost: each call walks over a part of the slots that
+// were ever used and gives what the last whole walk saw. Of up to
+// TIER_DRAM_COUNT_SLOTS that is now.
+#define TIER_DRAM_COUNT_SLOTS ((uint32_t)1 << 14)
+
+uint64_t
+tier_dram_pins_seen(struct tier_dram *dram);
 
 // A run of neighbours in the arena that would make room for `bytes`.
 struct tier_dram_window {
@@ -91,6 +99,44 @@ struct tier_dram_window {
 enum cascade_status
 tier_dram_find_window(struct tier_dram *dram,
                       struct tier_dram_window *window) MUST_USE;
+
+// A block that is to move, so that the largest run between blocks that stay
+// where they are grows.
+struct tier_dram_relocation {
+    // Under locks of the caller that come before the tier's. Whether the block
+    // in the slot may be evicted, and if not, whether it may move.
+    bool (*may_go)(void *context, uint32_t slot);
+    bool (*may_move)(void *context, uint32_t slot);
+    void *context;
+    uint32_t *slots; // filled with the blocks that are where it would go
+    uint32_t slots_max;
+    uint32_t count; // set, as what follows
+    uint32_t slot;  // of the block that is to move
+    uint64_t offset;
+};
+
+// Finds one and changes nothing. Blocks under EXTENT_BIG_BYTES move up only,
+// others down only, and only if they join as many bytes as they have. So this
+// comes to an end while nothing else changes. O(extents) under the tier's lock.
+// NO_SPACE: nothing is to move (no message is set).
+enum cascade_status
+tier_dram_find_relocation(struct tier_dram *dram,
+                          struct tier_dram_relocation *relocation) MUST_USE;
+
+// As the table's reserve, but just there: what tier_dram_find_relocation said.
+// O(extents) under the tier's lock.
+enum cascade_status
+tier_dram_reserve_at(struct tier_dram *dram, uint64_t bytes, uint64_t offset,
+                     struct tier_slot *slot) MUST_USE;
+
+// The pinned block takes the space of `filled`, which holds the same bytes, and
+// keeps its slot, under a new generation. `*place` is where it is then. Pin and
+// `filled` are consumed, the old space is free. Nobody finds the block between
+// the old place and the new one: call where those who look for it wait.
+// BUSY: others pin it too. STALE: it is leaving. Then nothing changed.
+enum cascade_status
+tier_dram_move(struct tier_dram *dram, struct tier_pin *pin,
+               struct tier_slot *filled, struct block_place *place) MUST_USE;
 
 // True if the slot holds the generation that the place names.
 bool

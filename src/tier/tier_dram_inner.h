@@ -40,7 +40,19 @@ struct tier_dram {
     uint32_t free_slot;  // list of slots given back
     uint32_t fresh_slot; // slots never taken begin here
     uint32_t slots_used; // not free
+
+    pthread_mutex_t count_mutex; // a leaf; guards what follows
+    uint32_t count_next;         // slot at which the walk over pins goes on
+    uint64_t count_sum;          // of this walk so far
+    uint64_t pins_seen;          // by the last whole walk
 };
+
+// 0 stands for no generation.
+static inline uint32_t
+tier_dram_generation_after(uint32_t generation)
+{
+    return generation == UINT32_MAX ? 1 : generation + 1;
+}
 
 static inline uint32_t
 tier_dram_generation(uint64_t word)

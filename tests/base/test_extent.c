@@ -126,6 +126,60 @@ release(struct extent_map *map, struct model *model, uint32_t slot)
     model->count--;
 }
 
+// At a place of the caller's choice: just if all of it is free.
+static void
+try_allocate_at(struct extent_map *map, struct model *model, uint32_t slot,
+                uint32_t first, uint32_t wanted)
+{
+    struct extent extent;
+    bool fits = first + wanted <= GRANULES;
+
+    for (uint32_t i = first; fits && i < first + wanted; i++) {
+        fits = model->owner[i] == 0;
+    }
+    assert_int_equal(extent_allocate_at(map, first * GRANULE,
+                                        wanted * GRANULE - 1, slot, &extent),
+                     fits ? CASCADE_OK : CASCADE_NO_SPACE);
+    if (!fits) {
+        return;
+    }
+    assert_int_equal(extent.offset, first * GRANULE);
+    assert_int_equal(extent.bytes, wanted * GRANULE);
+    for (uint32_t i = 0; i < wanted; i++) {
+        model->owner[first + i] = slot + 1;
+    }
+    model->live[slot] = extent;
+    model->used[slot] = true;
+    model->count++;
+}
+
+static void
+paint(struct model *model, uint32_t slot)
+{
+    uint64_t first = model->live[slot].offset / GRANULE;
+
+    model->live[slot].number = slot;
+    for (uint64_t i = 0; i < model->live[slot].bytes / GRANULE; i++) {
+        model->owner[first + i] = slot + 1;
+    }
+}
+
+static void
+swap(struct extent_map *map, struct model *model, uint32_t one, uint32_t other)
+{
+    struct extent kept = model->live[one];
+
+    if (one == other || !model->used[one] || !model->used[other] ||
+        model->live[one].bytes == 0 || model->live[other].bytes == 0) {
+        return;
+    }
+    extent_swap(map, one, other);
+    model->live[one] = model->live[other];
+    model->live[other] = kept;
+    paint(model, one);
+    paint(model, other);
+}
+
 static void
 compare_walk(const struct extent_map *map, const struct model *model)
 {
@@ -192,8 +246,14 @@ random_steps_agree_with_an_array(void **state)
         if (step % 4000 == 3999) {
             extent_clear(map);
             memset(&model, 0, sizeof(model));
+        } else if (model.used[slot] && step % 3 == 0) {
+            swap(map, &model, slot, (uint32_t)(next_random(&random) % EXTENTS));
         } else if (model.used[slot]) {
             release(map, &model, slot);
+        } else if (step % 3 == 0) {
+            try_allocate_at(map, &model, slot,
+                            (uint32_t)(next_random(&random) % (GRANULES + 9)),
+                            1 + (uint32_t)(next_random(&random) % 40));
         } else {
             try_allocate(map, &model, slot, random_bytes(&random));
         }
