@@ -11,10 +11,10 @@
 #include <cmocka.h>
 
 #include "directory/directory_table.h"
+#include "policy/policy_cascade.h"
 #include "store_fixture.h"
 
 #define HOLDER_BYTES_MAX 128
-#define POLICY_BYTES_MAX 48 // of an entry of the default, without its ghosts
 #define ENTRIES 100000
 
 static struct store_world world;
@@ -35,26 +35,38 @@ finish(void **state)
     return 0;
 }
 
+static size_t
+entry_bytes(const struct policy_table *policy)
+{
+    return (policy->state_bytes(2 * ENTRIES) - policy->state_bytes(ENTRIES)) /
+           ENTRIES;
+}
+
 static void
 test_a_block_in_memory_takes_little(void **state)
 {
     struct cascade *store = store_start(&world, false, NULL);
-    size_t policy = (policy_lru.state_bytes(2 * ENTRIES) -
-                     policy_lru.state_bytes(ENTRIES)) /
-                    ENTRIES;
+    size_t policy = sizeof(struct treap_node) +
+                    sizeof(struct policy_cascade_entry);
     uint64_t without = tier_dram_bytes_per_block() + sizeof(struct store_slot) +
                        sizeof(uint32_t);
     struct directory_usage usage;
 
     (void)state;
     directory_usage(store->directory, &usage);
-    print_message("tier %llu, store %zu, directory's slot %zu, lru %zu; "
+    print_message("tier %llu, store %zu, directory's slot %zu, policy %zu; "
                   "directory: key %llu, content %llu\n",
                   (unsigned long long)tier_dram_bytes_per_block(),
                   sizeof(struct store_slot), sizeof(uint32_t), policy,
                   (unsigned long long)usage.bytes_per_key,
                   (unsigned long long)usage.bytes_per_content);
-    assert_true(without + POLICY_BYTES_MAX <= HOLDER_BYTES_MAX);
+    assert_ptr_equal(store->policy, &policy_cascade);
+    print_message("together %zu\n", (size_t)without + policy);
+    assert_true(without + policy <= HOLDER_BYTES_MAX);
+    for (size_t i = 0; policy_at(i) != NULL; i++) {
+        print_message("%s: %zu with its ghosts\n", policy_at(i)->name,
+                      entry_bytes(policy_at(i)));
+    }
     (void)store_stats_now(store);
     assert_int_equal(
         metric_read(store->metrics, METRIC_METADATA_BYTES_PER_BLOCK),
