@@ -380,8 +380,8 @@ test_a_late_pin_stops_the_move(void **state)
 #define KEYS 60
 #define VIEWS 6
 #define STRESS_BYTES_MAX 60000
-#define STRESS_MOVES 400
-#define STRESS_CALLS 30000
+#define STRESS_MOVES 100
+#define STRESS_CALLS 8000
 
 struct stress {
     struct cascade *store;
