@@ -132,6 +132,9 @@ segment_io_create(const struct segment_io_options *options,
     if (made->options.direct_bytes == 0) {
         made->options.direct_bytes = made->options.request_bytes;
     }
+    if (made->options.flight_bytes == 0) {
+        made->options.flight_bytes = UINT64_MAX;
+    }
     check(made->options.depth <= DEPTH_MAX);
     check(made->options.direct_bytes % SEGMENT_CHUNK_BYTES == 0 &&
           made->options.direct_bytes <= REQUEST_BYTES_MAX);
@@ -187,6 +190,12 @@ uint64_t
 segment_io_direct_bytes(const struct segment_io *io)
 {
     return io->options.direct_bytes;
+}
+
+uint64_t
+segment_io_flight_bytes(const struct segment_io *io)
+{
+    return io->options.flight_bytes;
 }
 
 const struct file_system *

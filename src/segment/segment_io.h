@@ -67,6 +67,7 @@ struct segment_io_options {
     uint32_t depth;         // requests in flight; 0 = 8
     uint64_t request_bytes; // whole MiB; 0 = 1 MiB
     uint64_t direct_bytes;  // whole MiB; 0 = request_bytes
+    uint64_t flight_bytes;  // near the end of a read; 0 = what depth allows
     const struct file_system *files;
     const struct allocator *allocator;
     segment_io_fault *fault; // may be NULL
@@ -98,6 +99,11 @@ segment_io_request_bytes(const struct segment_io *io);
 // The same where no staging memory is needed: fewer and longer ones.
 uint64_t
 segment_io_direct_bytes(const struct segment_io *io);
+
+// How many bytes of a read should be in flight near its end: more would share
+// the disk, come in together, and leave all checking to the end.
+uint64_t
+segment_io_flight_bytes(const struct segment_io *io);
 
 const struct file_system *
 segment_io_files(const struct segment_io *io);

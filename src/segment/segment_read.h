@@ -94,9 +94,11 @@ segment_read_label(struct segment_reader *reader,
 
 // Bytes of a payload at `at`, as they come in: in order, on the reader's thread
 // and before the checksum of the whole is known, so that what was made of them
-// is void if the request fails.
-typedef void
-segment_read_take(void *context, uint64_t at, const void *data, uint64_t bytes);
+// is void if the request fails. Returns `crc` continued over these bytes, as
+// crc32c does: who copies them has them in hand anyway.
+typedef uint32_t
+segment_read_take(void *context, uint64_t at, const void *data, uint64_t bytes,
+                  uint32_t crc);
 
 // One payload to read.
 struct segment_read_request {
@@ -117,6 +119,7 @@ struct segment_read_request {
     void *take_context;
     enum cascade_status status; // out
     uint32_t running;           // the reader's
+    uint32_t chunk;             // the reader's: of the chunk that has begun
     uint64_t checked;           // the reader's: bytes that `running` covers
 };
 

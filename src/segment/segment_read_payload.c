@@ -19,6 +19,15 @@
 // Checked, and copied, in steps that stay in the caches of a core.
 #define STEP_BYTES (64 * KIB)
 
+// The last parts of a stream are shorter, down to this: nothing is read while
+// the last one is checked. A multiple of every alignment, a part of a chunk.
+#define TAIL_BYTES (512 * KIB)
+
+// Of what is not issued yet, this part may be in flight beyond what the engine
+// asks for: a long stream is deep, which a thread that has to wait for its core
+// needs, and gets shallow towards its end.
+#define FLIGHT_PART 4
+
 // Where the issue of parts has come to.
 struct issue {
     struct segment_read_request *requests;
@@ -26,6 +35,7 @@ struct issue {
     size_t next;      // request
     uint64_t at;      // byte of its payload
     bool header_done; // its header was issued
+    uint64_t left;    // bytes of payload that are not issued
 };
 
 static enum cascade_status
@@ -96,6 +106,13 @@ free_part(struct segment_reader *reader, struct segment_reader_part *part)
 }
 
 static void
+submit(struct segment_reader *reader, struct segment_reader_part *part)
+{
+    reader->flying_bytes += part->io.bytes;
+    segment_io_submit(reader->io, &part->io);
+}
+
+static void
 issue_header(struct segment_reader *reader,
              struct segment_read_request *request)
 {
@@ -105,17 +122,32 @@ issue_header(struct segment_reader *reader,
     part->is_header = true;
     part->bytes = header_bytes;
     aim_at_staging(reader, part, request->offset - header_bytes, header_bytes);
-    segment_io_submit(reader->io, &part->io);
+    submit(reader, part);
+}
+
+// How long the part at `at` should be; the last request's halve what is left.
+static uint64_t
+part_bytes(const struct segment_read_request *request, uint64_t at,
+           uint64_t most_bytes, bool is_last)
+{
+    uint64_t left = request->bytes - at;
+
+    if (is_last) {
+        most_bytes = units_min(most_bytes,
+                               units_round_up(left / 2 + 1, TAIL_BYTES));
+    }
+    return units_min(most_bytes, left);
 }
 
 // How many bytes from `at` on can be read to where they belong; 0 if they have
 // to be staged.
 static uint64_t
 direct_bytes(const struct segment_reader *reader,
-             const struct segment_read_request *request, uint64_t at)
+             const struct segment_read_request *request, uint64_t at,
+             bool is_last)
 {
-    uint64_t bytes = units_min(segment_io_direct_bytes(reader->io),
-                               request->bytes - at);
+    uint64_t bytes = part_bytes(request, at,
+                                segment_io_direct_bytes(reader->io), is_last);
     uint64_t rounded = units_round_up(bytes, request->file->alignment_bytes);
 
     if (!memory_is_aligned(request)) {
@@ -124,16 +156,16 @@ direct_bytes(const struct segment_reader *reader,
     if (at + rounded <= request->memory_bytes) {
         return bytes;
     }
-    return units_round_down(bytes, SEGMENT_CHUNK_BYTES);
+    return units_round_down(bytes, TAIL_BYTES);
 }
 
 // Issues the part at `at` and returns its length.
 static uint64_t
 issue_part(struct segment_reader *reader, struct segment_read_request *request,
-           uint64_t at)
+           uint64_t at, bool is_last)
 {
     struct segment_reader_part *part = new_part(reader, request);
-    uint64_t bytes = direct_bytes(reader, request, at);
+    uint64_t bytes = direct_bytes(reader, request, at, is_last);
 
     part->at = at;
     part->bytes = bytes;
@@ -142,11 +174,11 @@ issue_part(struct segment_reader *reader, struct segment_read_request *request,
         part->io.bytes = units_round_up(bytes, request->file->alignment_bytes);
         part->io.data = (uint8_t *)request->memory + at;
     } else {
-        part->bytes = units_min(segment_io_request_bytes(reader->io),
-                                request->bytes - at);
+        part->bytes = part_bytes(request, at,
+                                 segment_io_request_bytes(reader->io), is_last);
         aim_at_staging(reader, part, request->offset + at, part->bytes);
     }
-    segment_io_submit(reader->io, &part->io);
+    submit(reader, part);
     return part->bytes;
 }
 
@@ -187,8 +219,10 @@ issue_next(struct segment_reader *reader, struct issue *issue)
         if (issue->at == 0 && !issue->header_done) {
             request->status = CASCADE_OK;
             request->running = 0;
+            request->chunk = 0;
             request->checked = 0;
             if (is_settled(request)) {
+                issue->left -= request->bytes;
                 issue->next++;
                 continue;
             }
@@ -199,9 +233,14 @@ issue_next(struct segment_reader *reader, struct issue *issue)
             }
         }
         if (issue->at < request->bytes && request->status == CASCADE_OK) {
-            issue->at += issue_part(reader, request, issue->at);
+            uint64_t bytes = issue_part(reader, request, issue->at,
+                                        issue->next + 1 == issue->count);
+
+            issue->at += bytes;
+            issue->left -= bytes;
             return true;
         }
+        issue->left -= request->bytes - issue->at; // of one that failed
         issue->next++;
         issue->at = 0;
         issue->header_done = false;
@@ -237,13 +276,11 @@ check_header(const struct segment_reader_part *part)
     return CASCADE_OK;
 }
 
-// The CRC of one chunk of a part, which is copied and shown on the way.
-static uint32_t
-take_chunk(struct segment_read_request *request, uint64_t at,
+// Continues the CRC of a chunk by bytes that are copied and shown on the way.
+static void
+take_bytes(struct segment_read_request *request, uint64_t at,
            const uint8_t *data, uint64_t bytes, bool is_staged)
 {
-    uint32_t crc = 0;
-
     for (uint64_t done = 0; done < bytes; done += STEP_BYTES) {
         uint64_t now = units_min(STEP_BYTES, bytes - done);
         const uint8_t *from = data + done;
@@ -255,12 +292,11 @@ take_chunk(struct segment_read_request *request, uint64_t at,
             memcpy(to, from, now);
             from = to;
         }
-        crc = crc32c(crc, from, now);
-        if (request->take != NULL) {
-            request->take(request->take_context, at + done, from, now);
-        }
+        request->chunk = request->take != NULL
+                             ? request->take(request->take_context, at + done,
+                                             from, now, request->chunk)
+                             : crc32c(request->chunk, from, now);
     }
-    return crc;
 }
 
 // Checks a part that came back, and copies it to where it belongs.
@@ -276,13 +312,20 @@ take_part(const struct segment_reader_part *part)
     if (part->is_header) {
         return check_header(part);
     }
-    for (uint64_t at = 0; at < part->bytes; at += SEGMENT_CHUNK_BYTES) {
-        uint64_t now = units_min(SEGMENT_CHUNK_BYTES, part->bytes - at);
-        uint32_t crc = take_chunk(request, part->at + at, data + at, now,
-                                  part->staging != NULL);
+    for (uint64_t done = 0; done < part->bytes;) {
+        uint64_t at = part->at + done;
+        uint64_t now = units_min(SEGMENT_CHUNK_BYTES - at % SEGMENT_CHUNK_BYTES,
+                                 part->bytes - done);
 
-        // The host is little endian, as the table of CRCs is.
-        request->running = crc32c(request->running, &crc, sizeof(crc));
+        take_bytes(request, at, data + done, now, part->staging != NULL);
+        done += now;
+        at += now;
+        if (at % SEGMENT_CHUNK_BYTES == 0 || at == request->bytes) {
+            // The host is little endian, as the table of CRCs is.
+            request->running = crc32c(request->running, &request->chunk,
+                                      sizeof(request->chunk));
+            request->chunk = 0;
+        }
     }
     request->checked += part->bytes;
     if (request->checked == request->bytes &&
@@ -324,6 +367,8 @@ static bool
 issue_more(struct segment_reader *reader, struct issue *issue)
 {
     while (reader->used < reader->part_count && reader->stage_count > 0 &&
+           reader->flying_bytes < units_max(segment_io_flight_bytes(reader->io),
+                                            issue->left / FLIGHT_PART) &&
            segment_io_has_room(reader->io)) {
         if (!issue_next(reader, issue)) {
             return false;
@@ -340,6 +385,9 @@ segment_read_payloads(struct segment_reader *reader,
     bool more = true;
 
     check(reader->used == 0);
+    for (size_t i = 0; i < count; i++) {
+        issue.left += requests[i].bytes;
+    }
     for (;;) {
         struct segment_reader_part *due = next_due(reader);
         struct segment_io_request *done;
@@ -350,13 +398,15 @@ segment_read_payloads(struct segment_reader *reader,
                            : segment_io_wait(reader->io);
         if (done != NULL) {
             ((struct segment_reader_part *)done->owner)->is_done = true;
+            reader->flying_bytes -= done->bytes;
         } else if (due != NULL) {
             retire(reader, due);
         } else {
             break;
         }
     }
-    check(reader->used == 0 && !more);
+    check(reader->used == 0 && reader->flying_bytes == 0 && !more);
+    check(issue.left == 0);
     for (size_t i = 0; i < count; i++) {
         if (requests[i].status != CASCADE_OK) {
             return requests[i].status;

@@ -34,6 +34,7 @@ struct segment_reader {
     struct segment_reader_part *parts;
     uint32_t part_count;
     uint32_t used;
+    uint64_t flying_bytes; // in flight
 };
 
 #endif

@@ -19,6 +19,7 @@
 // staging: enough that a fast disk never waits for the checks.
 #define READ_DEPTH 16
 #define READ_DIRECT_BYTES (2 * MIB)
+#define READ_FLIGHT_BYTES (6 * MIB)
 
 static bool
 in_service(const struct tier_segment_handle *handle)
@@ -275,6 +276,7 @@ make_reader(struct tier_segment *cold, struct tier_segment_reader *slot)
         .kind = (enum segment_io_kind)cold->options.io,
         .depth = READ_DEPTH,
         .direct_bytes = READ_DIRECT_BYTES,
+        .flight_bytes = READ_FLIGHT_BYTES,
         .files = cold->files,
         .allocator = cold->allocator,
     };

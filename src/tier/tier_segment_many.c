@@ -12,7 +12,8 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "base/copy.h"
+#include "base/copy_checksum.h"
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "base/units.h"
 
@@ -52,9 +53,9 @@ tier_segment_fill_request(const struct tier_segment_handle *handle,
     }
 }
 
-// Copies bytes that came in to the spans.
-static void
-give(void *context, uint64_t at, const void *data, uint64_t bytes)
+// Copies bytes that came in to the spans, with their checksum on the way.
+static uint32_t
+give(void *context, uint64_t at, const void *data, uint64_t bytes, uint32_t crc)
 {
     struct item *item = context;
     const struct tier_segment_get *get = item->get;
@@ -69,9 +70,10 @@ give(void *context, uint64_t at, const void *data, uint64_t bytes)
         uint8_t *to = (uint8_t *)span->data + item->offset;
 
         if (now > 0 && streams) {
-            copy_bytes_streaming(to, from, now);
+            crc = copy_checksum(to, from, now, crc);
         } else if (now > 0) {
             memcpy(to, from, now);
+            crc = crc32c(crc, from, now);
         }
         from += now;
         bytes -= now;
@@ -81,6 +83,7 @@ give(void *context, uint64_t at, const void *data, uint64_t bytes)
             item->offset = 0;
         }
     }
+    return crc;
 }
 
 static int

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/crc32c.h"
 #include "base/units.h"
 #include "segment_fixture.h"
 
@@ -61,6 +62,7 @@ open_reader(struct world *world, enum segment_io_kind kind)
         .kind = kind,
         .depth = 4,
         .direct_bytes = 2 * MIB,
+        .flight_bytes = 3 * MIB,
         .files = file_system_real(),
         .allocator = allocator_system(),
         .fault = fail_one,
@@ -115,8 +117,8 @@ end(struct world *world)
 }
 
 // Bytes come in order and without gaps.
-static void
-show(void *context, uint64_t at, const void *data, uint64_t bytes)
+static uint32_t
+show(void *context, uint64_t at, const void *data, uint64_t bytes, uint32_t crc)
 {
     struct world *world = context;
     uint32_t block = 0;
@@ -132,6 +134,7 @@ show(void *context, uint64_t at, const void *data, uint64_t bytes)
     assert_true(block < BLOCKS);
     memcpy(world->shown[block] + at, data, bytes);
     world->shown_bytes[block] += bytes;
+    return crc32c(crc, data, bytes);
 }
 
 // `shift` misaligns the memory; without `roomy` there is not a byte too many.
