@@ -38,7 +38,6 @@
 typedef uint32_t lanes_vector __attribute__((vector_size(4 * LANES)));
 typedef uint8_t lanes_bytes __attribute__((vector_size(4 * LANES)));
 
-#define LANES_AHEAD 3 // blocks that are asked for early
 #define LANES_UPPER 4 // lanes of 32 bits in one part of 128 bits
 
 #if LANES == 8
@@ -137,17 +136,6 @@ lanes_load(lanes_vector words[16], const uint8_t *const *data,
     }
 }
 
-// Asks for the lines of a block that comes later: the processor sees too many
-// streams at once, each only a page long, to look far ahead in all of them.
-LANES_INLINE void
-lanes_prefetch(const uint8_t *const *data, size_t offset)
-{
-    SHA256_UNROLL
-    for (int i = 0; i < LANES; i++) {
-        __builtin_prefetch(data[i] + offset);
-    }
-}
-
 // The word of round i + 16, in the place of that of round i.
 LANES_INLINE void
 lanes_extend(lanes_vector words[16], int i)
@@ -196,9 +184,6 @@ lanes_run(struct sha256_state *states, const uint8_t *const *data,
         lanes_vector words[16];
         lanes_vector saved[8];
         lanes_load(words, data, targets, block * SHA256_BLOCK_BYTES);
-        if (block + LANES_AHEAD < blocks) {
-            lanes_prefetch(data, (block + LANES_AHEAD) * SHA256_BLOCK_BYTES);
-        }
         memcpy(saved, state, sizeof saved);
         SHA256_UNROLL
         for (int i = 0; i < 16; i++) {

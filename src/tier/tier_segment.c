@@ -181,6 +181,29 @@ add_own_directory(struct tier_segment *cold)
     return CASCADE_OK;
 }
 
+// LOCKED if the namespace's folder is not where it was opened: somebody moved
+// it away to remove it. Who moves it looks for leases afterwards, so that one of
+// the two always sees the other.
+static enum cascade_status
+check_not_moved(struct tier_segment *cold)
+{
+    const struct segment_root *root = &cold->root;
+    struct stat opened;
+    struct stat named;
+
+    if (cold->files->stat_at(cold->files->self, root->directory, ".",
+                             &opened) == 0 &&
+        cold->files->stat_at(cold->files->self, AT_FDCWD, root->path, &named) ==
+            0 &&
+        opened.st_dev == named.st_dev && opened.st_ino == named.st_ino) {
+        return CASCADE_OK;
+    }
+    return error_set(CASCADE_LOCKED,
+                     "%s was moved away while it was being opened, to be "
+                     "removed; open it again",
+                     root->path);
+}
+
 static enum cascade_status
 take_lease(struct tier_segment *cold)
 {
@@ -201,7 +224,10 @@ take_lease(struct tier_segment *cold)
         return status;
     }
     cold->has_lease = true;
-    status = add_own_directory(cold);
+    status = check_not_moved(cold);
+    if (status == CASCADE_OK) {
+        status = add_own_directory(cold);
+    }
     if (status != CASCADE_OK) {
         return status;
     }

@@ -3,6 +3,7 @@
 // More mistakes that were once made, each in a child of its own with a time
 // limit, so that one that hangs or crashes is told apart. Usage: [case]...
 
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -11,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/file.h"
 #include "cascade/cascade.h"
 #include "directory/directory.h"
 #include "store/store_internal.h"
@@ -277,6 +280,66 @@ miss_touches_nothing(void)
     DEMAND(cascade_close(store) == CASCADE_OK);
 }
 
+static bool moved_away;
+
+// Moves the namespace's folder away before the first lease in it is named, as
+// somebody who removes it would.
+static int
+move_and_rename(void *self, int from_directory, const char *from,
+                int to_directory, const char *to)
+{
+    char cold[300];
+    char folder[600];
+    char aside[300];
+    struct dirent *entry = NULL;
+    DIR *stream;
+
+    (void)self;
+    snprintf(cold, sizeof(cold), "%s/cold", scratch.path);
+    snprintf(aside, sizeof(aside), "%s/aside", scratch.path);
+    stream = moved_away || to[0] != 'w' ? NULL : opendir(cold);
+    while (stream != NULL && (entry = readdir(stream)) != NULL) {
+        if (entry->d_name[0] != '.' && entry->d_type == DT_DIR) {
+            snprintf(folder, sizeof(folder), "%s/%s", cold, entry->d_name);
+            moved_away = rename(folder, aside) == 0;
+            break;
+        }
+    }
+    if (stream != NULL) {
+        closedir(stream);
+    }
+    return file_system_real()->rename_at(NULL, from_directory, from,
+                                         to_directory, to);
+}
+
+static void
+moved_while_opened(void)
+{
+    static const char *const pairs[] = {"dram_capacity", "4MiB", "cold_path",
+                                        "", NULL};
+    struct cascade *store = open_with(pairs);
+    struct file_system files = *file_system_real();
+    struct store_surroundings around = {.allocator = allocator_system(),
+                                        .clock = clock_system(),
+                                        .files = &files};
+    struct cascade_options *options = cascade_options_create();
+    char path[256];
+    enum cascade_status status;
+
+    files.rename_at = move_and_rename;
+    DEMAND(put(store, "old", 1, 1000) == CASCADE_OK);
+    DEMAND(cascade_close(store) == CASCADE_OK);
+    snprintf(path, sizeof(path), "%s/cold", scratch.path);
+    DEMAND(options != NULL);
+    DEMAND(cascade_options_set(options, "cold_path", path) == CASCADE_OK);
+    DEMAND(cascade_options_set(options, "dram_capacity", "4MiB") == CASCADE_OK);
+    status = store_open_in(options, &around, &store);
+    printf("  moved %d, open said %d\n", moved_away, status);
+    DEMAND(moved_away);
+    DEMAND(status == CASCADE_LOCKED);
+    cascade_options_destroy(options);
+}
+
 struct one {
     const char *name;
     void (*run)(void);
@@ -289,6 +352,7 @@ static const struct one cases[] = {
     {"synced_put_dropped", synced_put_dropped},
     {"load_into_full_index", load_into_full_index},
     {"miss_touches_nothing", miss_touches_nothing},
+    {"moved_while_opened", moved_while_opened},
 };
 
 int
