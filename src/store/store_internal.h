@@ -288,6 +288,10 @@ store_free(struct cascade *store, const struct directory_freed *freed);
 void
 store_mark_protection(struct cascade *store, const struct block_id *id);
 
+// The policy learns that the conversation of the content is over.
+void
+store_mark_session_end(struct cascade *store, const struct block_id *id);
+
 // Memory that a block in DRAM takes beside its payload, at worst, without what
 // the directory has of it.
 uint64_t

@@ -191,6 +191,17 @@ describe_block(const struct put *put)
     return block;
 }
 
+// A block that was there was put again: it was used, unless nobody will.
+static void
+note_use(struct cascade *store, const struct put *put,
+         const struct directory_found *found)
+{
+    store_touch(store, &found->memory);
+    if ((put->options.flags & CASCADE_PUT_SESSION_END) != 0) {
+        store_mark_session_end(store, &found->id);
+    }
+}
+
 // After a bind: the copy that serves is known to the policy as it should be.
 static void
 settle_copy(struct cascade *store, const struct put *put,
@@ -208,7 +219,7 @@ settle_copy(struct cascade *store, const struct put *put,
     store_discard(store, place);
     if (directory_find(store->directory, &put->key, &found, NULL) ==
         CASCADE_OK) {
-        store_touch(store, &found.memory);
+        note_use(store, put, &found);
         if (bound->protected_now) {
             store_mark_protection(store, &found.id);
         }
@@ -504,7 +515,7 @@ is_known(struct cascade *store, const struct put *put,
     } else {
         result->protected_prefix = (found.flags & DIRECTORY_PROTECTED) != 0;
     }
-    store_touch(store, &found.memory);
+    note_use(store, put, &found);
     result->stored = true;
     result->existed = true;
     result->deduplicated = true;

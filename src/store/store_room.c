@@ -180,10 +180,34 @@ mark_protection(void *context, const struct block_place *memory,
     atomic_store(&store->walls_changed, true);
 }
 
+// Likewise. The protection is the policy's already.
+static void
+mark_session_end(void *context, const struct block_place *memory,
+                 bool is_protected)
+{
+    struct cascade *store = context;
+
+    if (memory->tier != CASCADE_TIER_LOCAL_DRAM) {
+        return;
+    }
+    store_policy_lock(store);
+    store->policy->change(store->policy_state, memory->slot,
+                          POLICY_SESSION_END |
+                              (is_protected ? POLICY_PROTECTED : 0));
+    store->blocks[memory->slot].flags |= STORE_SLOT_SESSION_END;
+    store_policy_unlock(store);
+}
+
 void
 store_mark_protection(struct cascade *store, const struct block_id *id)
 {
     directory_look(store->directory, id, mark_protection, store);
+}
+
+void
+store_mark_session_end(struct cascade *store, const struct block_id *id)
+{
+    directory_look(store->directory, id, mark_session_end, store);
 }
 
 // Under the id's shard: the copy gives its space back and leaves the policy.

@@ -273,15 +273,15 @@ test_withdraw(void **state)
 
     (void)state;
     assert_int_equal(bind(directory, 1, 10, place, 0, &bound), CASCADE_OK);
-    assert_int_equal(directory_withdraw(directory, &id, &other, false,
-                                        release_ok, &released, &lost),
+    assert_int_equal(directory_withdraw(directory, &id, &other, 0, release_ok,
+                                        &released, &lost),
                      CASCADE_STALE);
-    assert_int_equal(directory_withdraw(directory, &id, &place, false,
-                                        release_busy, NULL, &lost),
+    assert_int_equal(directory_withdraw(directory, &id, &place, 0, release_busy,
+                                        NULL, &lost),
                      CASCADE_BUSY);
     assert_int_equal(find(directory, 1, &found), CASCADE_OK);
-    assert_int_equal(directory_withdraw(directory, &id, &place, false,
-                                        release_ok, &released, &lost),
+    assert_int_equal(directory_withdraw(directory, &id, &place, 0, release_ok,
+                                        &released, &lost),
                      CASCADE_OK);
     assert_true(lost);
     assert_int_equal(released, 1);
@@ -290,6 +290,42 @@ test_withdraw(void **state)
 }
 
 // k -> a on segments, k -> b never written and evicted: b's end must outrank a.
+// What makes a copy dispensable may go between a look and the withdrawal.
+static void
+test_withdraw_never_the_last(void **state)
+{
+    struct directory *directory = make(true, true, 0);
+    struct block_id id = id_of(1);
+    struct block_place place = memory_place(1, 1);
+    struct block_place cold = cold_place(1, 4096);
+    struct directory_bound bound;
+    struct directory_found found;
+    bool lost = true;
+
+    (void)state;
+    assert_int_equal(bind(directory, 1, 1, place, 0, &bound), CASCADE_OK);
+    assert_int_equal(directory_publish(directory, &id, &cold, true),
+                     CASCADE_OK);
+    assert_int_equal(directory_withdraw(directory, &id, &cold,
+                                        DIRECTORY_WITHDRAW_FORCED, NULL, NULL,
+                                        &lost),
+                     CASCADE_OK);
+    assert_false(lost);
+    assert_int_equal(directory_withdraw(directory, &id, &place,
+                                        DIRECTORY_WITHDRAW_NOT_LAST, NULL, NULL,
+                                        &lost),
+                     CASCADE_BUSY);
+    assert_int_equal(find(directory, 1, &found), CASCADE_OK);
+    assert_int_equal(directory_publish(directory, &id, &cold, true),
+                     CASCADE_OK);
+    assert_int_equal(directory_withdraw(directory, &id, &place,
+                                        DIRECTORY_WITHDRAW_NOT_LAST, NULL, NULL,
+                                        &lost),
+                     CASCADE_OK);
+    assert_false(lost);
+    end(directory);
+}
+
 static void
 test_lost_rebind_leaves_a_removal(void **state)
 {
@@ -312,8 +348,8 @@ test_lost_rebind_leaves_a_removal(void **state)
     assert_int_equal(directory_publish(directory, &a, &cold, true), CASCADE_OK);
     directory_note_record(directory, &key, version_a, 5);
     assert_int_equal(bind(directory, 1, 11, place, 0, &bound), CASCADE_OK);
-    assert_int_equal(directory_withdraw(directory, &b, &place, false,
-                                        release_ok, &released, &lost),
+    assert_int_equal(directory_withdraw(directory, &b, &place, 0, release_ok,
+                                        &released, &lost),
                      CASCADE_OK);
     assert_true(lost);
     assert_int_equal(directory_find_binding(directory, &key, &found),
@@ -376,8 +412,8 @@ test_protection_and_budget(void **state)
                      CASCADE_OK);
     assert_true(bound.protection_refused);
     assert_false(bound.protected_now);
-    assert_int_equal(directory_withdraw(directory, &id, &place, false,
-                                        release_ok, &released, NULL),
+    assert_int_equal(directory_withdraw(directory, &id, &place, 0, release_ok,
+                                        &released, NULL),
                      CASCADE_BUSY);
     assert_int_equal(released, 0);
     directory_usage(directory, &usage);
@@ -726,6 +762,7 @@ main(void)
         cmocka_unit_test(test_rebind_refused_keeps_the_old),
         cmocka_unit_test(test_if_absent),
         cmocka_unit_test(test_withdraw),
+        cmocka_unit_test(test_withdraw_never_the_last),
         cmocka_unit_test(test_lost_rebind_leaves_a_removal),
         cmocka_unit_test(test_late_record_is_outranked),
         cmocka_unit_test(test_protection_and_budget),

@@ -334,6 +334,40 @@ test_sync_put(void **state)
     store_end(store);
 }
 
+// The hint counts on every way to put a block that is there: it goes first.
+static void
+test_session_end_of_a_known_block(void **state)
+{
+    static const char *const pairs[] = {"max_blocks", "64", NULL};
+    struct cascade *store = store_start(*state, false, pairs);
+    static const uint32_t flags[] = {
+        CASCADE_PUT_SESSION_END,
+        CASCADE_PUT_SESSION_END | CASCADE_PUT_IF_ABSENT,
+    };
+
+    for (uint32_t i = 0; i < 2; i++) {
+        const char *ended = i == 0 ? "b" : "c";
+        struct policy_cursor cursor;
+        uint32_t victim = POLICY_NONE;
+
+        store_must_put(store, "a", 1, 5000);
+        store_must_put(store, "b", 2, 5000);
+        store_must_put(store, "c", 3, 5000);
+        (void)store_put_seed(store, ended, i + 2, 5000, flags[i], NULL);
+        memset(&cursor, 0, sizeof(cursor));
+        store_policy_lock(store);
+        assert_true(
+            store->policy->choose(store->policy_state, &cursor, &victim));
+        store_policy_unlock(store);
+        assert_true((store->blocks[victim].flags & STORE_SLOT_SESSION_END) !=
+                    0);
+        // It was the victim if its slot is the one that gets free.
+        assert_int_equal(cascade_remove(store, store_name(ended)), CASCADE_OK);
+        assert_int_equal(store->blocks[victim].flags & STORE_SLOT_RESIDENT, 0);
+    }
+    store_end(store);
+}
+
 int
 main(void)
 {
@@ -347,6 +381,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_keys_are_opaque, begin, finish),
         cmocka_unit_test_setup_teardown(test_prefix, begin, finish),
         cmocka_unit_test_setup_teardown(test_sync_put, begin, finish),
+        cmocka_unit_test_setup_teardown(test_session_end_of_a_known_block,
+                                        begin, finish),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Mistakes that were once made, each in a child of its own with a time limit, so
-// that one that hangs or crashes is told apart. Usage: [case]...
+// Mistakes that were once made. See store_cases.h. Usage: [case]...
 
 #include <errno.h>
 #include <pthread.h>
@@ -16,20 +15,8 @@
 #include "cascade/cascade.h"
 #include "directory/directory.h"
 #include "store/store_internal.h"
+#include "store_cases.h"
 #include "support/file_faulty.h"
-#include "support/scratch.h"
-
-#define DEMAND(condition)                                        \
-    do {                                                         \
-        if (!(condition)) {                                      \
-            printf("  line %d: %s (%s)\n", __LINE__, #condition, \
-                   cascade_error_message());                     \
-            fflush(stdout);                                      \
-            _exit(1);                                            \
-        }                                                        \
-    } while (0)
-
-static struct scratch scratch;
 
 static struct cascade *
 open_with(const struct store_surroundings *around, const char *const *pairs)
@@ -45,7 +32,7 @@ open_with(const struct store_surroundings *around, const char *const *pairs)
         char path[256];
 
         if (strcmp(pairs[0], "cold_path") == 0) {
-            snprintf(path, sizeof(path), "%s/cold", scratch.path);
+            snprintf(path, sizeof(path), "%s/cold", store_cases_scratch.path);
             value = path;
         }
         DEMAND(cascade_options_set(options, pairs[0], value) == CASCADE_OK);
@@ -580,12 +567,7 @@ bound_again_stays_clean(void)
     DEMAND(clean == 0);
 }
 
-struct one {
-    const char *name;
-    void (*run)(void);
-};
-
-static const struct one cases[] = {
+static const struct store_case cases[] = {
     {"evict_with_view", evict_with_view},
     {"protection_stuck", protection_stuck},
     {"removals_pile_up", removals_pile_up},
@@ -605,34 +587,6 @@ static const struct one cases[] = {
 int
 main(int count, char **names)
 {
-    int failures = 0;
-
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        bool wanted = count < 2;
-        int status = 0;
-        pid_t child;
-
-        for (int n = 1; n < count; n++) {
-            wanted = wanted || strcmp(names[n], cases[i].name) == 0;
-        }
-        if (!wanted) {
-            continue;
-        }
-        printf("%s\n", cases[i].name);
-        fflush(stdout);
-        scratch_make(&scratch);
-        child = fork();
-        if (child == 0) {
-            alarm(40);
-            cases[i].run();
-            fflush(stdout);
-            _exit(0);
-        }
-        waitpid(child, &status, 0);
-        scratch_remove(&scratch);
-        printf("%s %s (status %x)\n", status == 0 ? "ok    " : "FAILED",
-               cases[i].name, (unsigned)status);
-        failures += status != 0;
-    }
-    return failures != 0;
+    return store_cases_run(cases, sizeof(cases) / sizeof(cases[0]), count,
+                           names);
 }
