@@ -93,11 +93,17 @@ static void
 show_with_binding(const struct directory *directory,
                   const struct content *content, struct directory_found *found)
 {
-    uint32_t first = content->references;
+    uint32_t shown = content->references;
 
+    // A guest only where there is nothing else.
+    found->guest = directory_content_is_guest(directory, content);
+    while (!found->guest &&
+           (directory->references[shown].binding & REFERENCE_GUEST) != 0) {
+        shown = directory->references[shown].next;
+    }
     directory_show_content(content, found);
-    found->key = *directory_reference_key(directory, first);
-    found->version = directory->references[first].version;
+    found->key = *directory_reference_key(directory, shown);
+    found->version = directory->references[shown].version;
 }
 
 enum cascade_status

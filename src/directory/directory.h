@@ -46,6 +46,16 @@ struct directory_options {
     uint64_t protected_bytes_max;
     bool rebind_allowed;
     bool keep_removals; // a cold tier may hold older bindings
+    // Other ranks give versions, and their homes order them
+    // (docs/DIRECTORY_PROTOCOL.md). Then the hooks below are called, from under
+    // locks of the directory; they may take leaf locks only.
+    bool shared;
+    void *context;
+    // A binding of this rank ended because its bytes have gone.
+    void (*binding_gone)(void *context, const struct block_key *key,
+                         struct block_version version);
+    // This rank has no copy of the content any more.
+    void (*content_gone)(void *context, const struct block_id *id);
 };
 
 // What a binding is.
@@ -58,6 +68,9 @@ enum directory_flags {
     // Protected by its record, but the budget of this store had no room for it
     // when it was loaded. Its record keeps saying so.
     DIRECTORY_PROTECTED_ELSEWHERE = 32,
+    // Not this rank's to keep: never written, never counted as dirty, never
+    // protected. Of shared directories.
+    DIRECTORY_GUEST = 64,
 };
 
 // Everything known about a key, or about a content (then key and version are
@@ -74,6 +87,7 @@ struct directory_found {
     bool cold_durable;         // the cold place is synced and of this job
     bool cold_hit;             // read there since it was written
     bool memory_put;           // a put of this store relies on the copy there
+    bool guest;                // all that names the content are guests
     struct block_place memory; // tier NONE if there is none
     struct block_place cold;   // likewise
 };
@@ -92,6 +106,7 @@ enum directory_bind_flags {
     DIRECTORY_BIND_PROTECT = 1,
     DIRECTORY_BIND_IF_ABSENT = 2,
     DIRECTORY_BIND_SURROGATE = 4,
+    DIRECTORY_BIND_GUEST = 8,
 };
 
 struct directory_bind {
@@ -108,6 +123,7 @@ struct directory_bind {
 struct directory_bound {
     struct block_version version;
     bool existed;      // the key was bound (to this or other content)
+    bool kept;         // to this content, by this rank; under its old version
     bool deduplicated; // the content had a copy before
     bool place_taken;  // the caller's copy is published; else it releases it
     bool protected_now;
@@ -206,6 +222,7 @@ directory_protect(struct directory *directory, const struct block_key *key,
 enum directory_withdraw_flags {
     DIRECTORY_WITHDRAW_FORCED = 1,   // though it is protected
     DIRECTORY_WITHDRAW_NOT_LAST = 2, // only if another tier has a copy
+    DIRECTORY_WITHDRAW_GUEST = 4,    // only if guests alone name it
 };
 
 typedef enum cascade_status
@@ -268,6 +285,40 @@ directory_clear(struct directory *directory,
                 void (*freed)(void *context,
                               const struct directory_freed *freed),
                 void *context);
+
+// The same below a version that was given elsewhere.
+void
+directory_clear_below(struct directory *directory, struct block_version version,
+                      void (*freed)(void *context,
+                                    const struct directory_freed *freed),
+                      void *context);
+
+// --- directory_guest.c: what the home of a key decides (shared directories)
+
+// A guest becomes a binding of this rank, to be written and kept. STALE: the key
+// is bound otherwise here, or is a binding of this rank already (then OK).
+enum cascade_status
+directory_confirm(struct directory *directory, const struct block_key *key,
+                  struct block_version version);
+
+// The key's binding ends if its version is below `below`. With `keep` a removal
+// of that version stays, where segments may hold what ended.
+void
+directory_end(struct directory *directory, const struct block_key *key,
+              struct block_version below, bool keep,
+              struct directory_freed *freed);
+
+// Takes back a guest of just this version.
+void
+directory_retract(struct directory *directory, const struct block_key *key,
+                  struct block_version version, struct directory_freed *freed);
+
+// As directory_protect, from one version to another that was given elsewhere.
+// STALE: the binding has another version by now.
+enum cascade_status
+directory_renew(struct directory *directory, const struct block_key *key,
+                struct block_version version, struct block_version renewed,
+                bool protect, struct directory_found *found);
 
 // Fills `found` (and the keys' bytes, at key_stride bytes each, lengths in
 // key_bytes; both may be NULL) with bindings that have any flag of `any_flags`

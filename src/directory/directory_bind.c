@@ -15,7 +15,7 @@ static void
 take_place(struct directory *directory, struct content *content,
            const struct directory_bind *bind, struct directory_bound *bound)
 {
-    bool was_dirty = directory_content_is_dirty(content);
+    bool was_dirty = directory_content_is_dirty(directory, content);
 
     bound->deduplicated = directory_content_has_place(content);
     bound->place_taken = false;
@@ -40,7 +40,9 @@ take_place(struct directory *directory, struct content *content,
         bound->place_taken = true;
         directory_content_account(directory, content, was_dirty);
     }
-    content->memory.put = 1;
+    if ((bind->flags & DIRECTORY_BIND_GUEST) == 0) {
+        content->memory.put = 1;
+    }
 }
 
 // Under the key's shard: puts (key, version) into the set of the id and lists
@@ -61,8 +63,9 @@ name_content(struct directory *directory, const struct directory_bind *bind,
                                         bind->place.checksum);
     }
     if (content != NULL) {
-        reference = directory_reference_add(directory, content, binding,
-                                            version);
+        reference = directory_reference_add(
+            directory, content, binding, version,
+            (bind->flags & DIRECTORY_BIND_GUEST) != 0);
         if (reference == NULL && content->references == NO_RECORD) {
             directory_content_delete(directory, content);
         }
@@ -87,7 +90,9 @@ static enum cascade_status
 may_bind(struct directory *directory, const struct binding *old,
          const struct directory_bind *bind, struct directory_bound *bound)
 {
+    // What a guest is bound to may have changed at its home.
     if (old == NULL || directory_binding_is_removed(old) ||
+        (old->flags & DIRECTORY_GUEST) != 0 ||
         !directory_is_served(directory, old)) {
         return CASCADE_OK;
     }
@@ -114,7 +119,9 @@ set_binding(struct directory *directory, struct binding *binding,
 
     binding->id = bind->id;
     binding->version = version;
-    binding->flags = DIRECTORY_DIRTY;
+    binding->flags = (bind->flags & DIRECTORY_BIND_GUEST) != 0
+                         ? DIRECTORY_GUEST
+                         : DIRECTORY_DIRTY;
     binding->record_segment = DIRECTORY_NO_SEGMENT;
     if (on_segments) {
         binding->flags |= DIRECTORY_OLDER;
@@ -182,7 +189,9 @@ bind_locked(struct directory *directory, const struct directory_bind *bind,
         return status;
     }
     if (was_live && block_id_equal(&binding->id, &bind->id) &&
+        (binding->flags & DIRECTORY_GUEST) == 0 &&
         bind_again(directory, binding, bind, bound)) {
+        bound->kept = true;
         return CASCADE_OK;
     }
     if (is_new) {

@@ -93,6 +93,7 @@ directory_may_be_on_segments(const struct directory *directory,
                              const struct binding *binding)
 {
     return directory->options.keep_removals &&
-           ((binding->flags & DIRECTORY_OLDER) != 0 ||
+           (directory->options.shared ||
+            (binding->flags & DIRECTORY_OLDER) != 0 ||
             binding->record_segment != DIRECTORY_NO_SEGMENT);
 }

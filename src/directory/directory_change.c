@@ -70,39 +70,75 @@ protect_reference(struct directory *directory, const struct binding *binding,
     return status;
 }
 
+// Under the key's shard.
+static enum cascade_status
+protect_binding(struct directory *directory, struct binding *binding,
+                struct block_version version, bool protect,
+                struct directory_found *found)
+{
+    struct directory_found seen;
+    enum cascade_status status;
+
+    directory_show_binding(binding, &seen);
+    status = protect_reference(directory, binding, version, protect, &seen);
+    if (status != CASCADE_OK) {
+        return status;
+    }
+    binding->version = version;
+    binding->flags = (uint16_t)(binding->flags &
+                                ~(DIRECTORY_PROTECTED |
+                                  DIRECTORY_PROTECTED_ELSEWHERE));
+    binding->flags |= DIRECTORY_DIRTY;
+    if (binding->record_segment != DIRECTORY_NO_SEGMENT) {
+        binding->flags |= DIRECTORY_OLDER;
+        binding->record_segment = DIRECTORY_NO_SEGMENT;
+    }
+    if (protect) {
+        binding->flags |= DIRECTORY_PROTECTED;
+    }
+    seen.version = version;
+    seen.flags = binding->flags;
+    *found = seen;
+    return CASCADE_OK;
+}
+
 enum cascade_status
 directory_protect(struct directory *directory, const struct block_key *key,
                   bool protect, struct directory_found *found)
 {
     struct directory_shard *shard = directory_key_shard(directory, key);
     struct binding *binding;
-    struct block_version version;
-    struct directory_found seen;
     enum cascade_status status = CASCADE_NOT_FOUND;
 
     directory_shard_lock(shard);
     binding = directory_binding(directory, key);
     if (binding != NULL && !directory_binding_is_removed(binding)) {
-        directory_show_binding(binding, &seen);
-        version = directory_next_version(directory);
-        status = protect_reference(directory, binding, version, protect, &seen);
-        if (status == CASCADE_OK) {
-            binding->version = version;
-            binding->flags = (uint16_t)(binding->flags &
-                                        ~(DIRECTORY_PROTECTED |
-                                          DIRECTORY_PROTECTED_ELSEWHERE));
-            binding->flags |= DIRECTORY_DIRTY;
-            if (binding->record_segment != DIRECTORY_NO_SEGMENT) {
-                binding->flags |= DIRECTORY_OLDER;
-                binding->record_segment = DIRECTORY_NO_SEGMENT;
-            }
-            if (protect) {
-                binding->flags |= DIRECTORY_PROTECTED;
-            }
-            seen.version = version;
-            seen.flags = binding->flags;
-            *found = seen;
-        }
+        status = protect_binding(directory, binding,
+                                 directory_next_version(directory), protect,
+                                 found);
+    }
+    directory_shard_unlock(shard);
+    return status;
+}
+
+enum cascade_status
+directory_renew(struct directory *directory, const struct block_key *key,
+                struct block_version version, struct block_version renewed,
+                bool protect, struct directory_found *found)
+{
+    struct directory_shard *shard = directory_key_shard(directory, key);
+    struct binding *binding;
+    enum cascade_status status = CASCADE_NOT_FOUND;
+
+    directory_see_version(directory, renewed);
+    directory_shard_lock(shard);
+    binding = directory_binding(directory, key);
+    if (binding != NULL && !directory_binding_is_removed(binding) &&
+        (binding->flags & DIRECTORY_GUEST) == 0) {
+        status = block_version_compare(binding->version, version) != 0
+                     ? CASCADE_STALE
+                     : protect_binding(directory, binding, renewed, protect,
+                                       found);
     }
     directory_shard_unlock(shard);
     return status;
@@ -123,14 +159,15 @@ clear_binding(struct directory *directory, struct binding *binding,
     directory_binding_delete(directory, binding);
 }
 
-struct block_version
-directory_clear(struct directory *directory,
-                void (*freed)(void *context,
-                              const struct directory_freed *freed),
-                void *context)
+void
+directory_clear_below(struct directory *directory, struct block_version version,
+                      void (*freed)(void *context,
+                                    const struct directory_freed *freed),
+                      void *context)
 {
-    struct block_version version = directory_next_version(directory);
     uint64_t cleared = atomic_load(&directory->cleared_ns);
+
+    directory_see_version(directory, version);
 
     // Before the walk: whoever binds behind it sees this.
     while (cleared < version.time_ns &&
@@ -160,5 +197,16 @@ directory_clear(struct directory *directory,
         }
         directory_shard_unlock(shard);
     }
+}
+
+struct block_version
+directory_clear(struct directory *directory,
+                void (*freed)(void *context,
+                              const struct directory_freed *freed),
+                void *context)
+{
+    struct block_version version = directory_next_version(directory);
+
+    directory_clear_below(directory, version, freed, context);
     return version;
 }

@@ -97,6 +97,8 @@ directory_create(const struct directory_options *options,
     if (made == NULL) {
         return error_set(CASCADE_NO_MEMORY, "no memory for the index");
     }
+    // References name bindings with what is left of their word.
+    check(options->max_keys < REFERENCE_GUEST);
     made->options = *options;
     made->key_buckets = buckets_for(options->max_keys);
     made->id_buckets = buckets_for(options->max_ids);

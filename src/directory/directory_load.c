@@ -123,8 +123,8 @@ load_reference(struct directory *directory, const struct block_label *label,
         content = add_loaded(directory, shard, &label->id, 0, 0);
     }
     named = content != NULL &&
-            directory_reference_add(directory, content, binding,
-                                    label->version) != NULL;
+            directory_reference_add(directory, content, binding, label->version,
+                                    false) != NULL;
     if (content != NULL && content->references == NO_RECORD &&
         content->protected_references == 0) {
         directory_content_delete(directory, content);
@@ -172,7 +172,7 @@ load_place(struct directory *directory, const struct block_label *label,
                              place->checksum);
     }
     if (content != NULL) {
-        was_dirty = directory_content_is_dirty(content);
+        was_dirty = directory_content_is_dirty(directory, content);
     }
     if (content != NULL && is_better_place(directory, content, label, own)) {
         directory_list_place(directory, content, place);

@@ -31,6 +31,27 @@ next_orphan(struct directory *directory, const struct block_id *id,
     return found;
 }
 
+// Under the key's shard: a binding ends because its bytes have gone. Where other
+// ranks give versions too, the removal that is kept has its own: a higher one
+// might hide what was bound elsewhere meanwhile.
+static void
+lose_binding(struct directory *directory, struct binding *binding)
+{
+    const struct directory_options *options = &directory->options;
+    bool is_guest = (binding->flags & DIRECTORY_GUEST) != 0;
+    struct block_version version = options->shared
+                                       ? binding->version
+                                       : directory_next_version(directory);
+
+    if (!is_guest && options->binding_gone != NULL) {
+        options->binding_gone(options->context, &binding->key,
+                              binding->version);
+    }
+    directory_end_binding(directory, binding, version,
+                          !is_guest && options->rebind_allowed &&
+                              directory_may_be_on_segments(directory, binding));
+}
+
 // The bindings of a content without places go. A put that brings the content
 // back meanwhile ends the loop.
 static void
@@ -49,10 +70,7 @@ drop_orphans(struct directory *directory, const struct block_id *id)
             block_id_equal(&binding->id, id) &&
             !directory_is_served(directory, binding)) {
             directory_drop_reference(directory, binding, &freed);
-            directory_end_binding(
-                directory, binding, directory_next_version(directory),
-                directory->options.rebind_allowed &&
-                    directory_may_be_on_segments(directory, binding));
+            lose_binding(directory, binding);
         }
         directory_shard_unlock(shard);
     }
@@ -106,6 +124,8 @@ directory_withdraw(struct directory *directory, const struct block_id *id,
         status = CASCADE_OK;
         if ((content->protected_references > 0 && in_memory &&
              (flags & DIRECTORY_WITHDRAW_FORCED) == 0) ||
+            ((flags & DIRECTORY_WITHDRAW_GUEST) != 0 &&
+             !directory_content_is_guest(directory, content)) ||
             ((flags & DIRECTORY_WITHDRAW_NOT_LAST) != 0 &&
              is_last(content, listed))) {
             status = CASCADE_BUSY;
@@ -116,11 +136,14 @@ directory_withdraw(struct directory *directory, const struct block_id *id,
         }
     }
     if (status == CASCADE_OK) {
-        bool was_dirty = directory_content_is_dirty(content);
+        bool was_dirty = directory_content_is_dirty(directory, content);
 
         memset(listed, 0, sizeof(*listed));
         directory_content_account(directory, content, was_dirty);
         orphaned = !directory_content_has_place(content);
+        if (orphaned && directory->options.content_gone != NULL) {
+            directory->options.content_gone(directory->options.context, id);
+        }
     }
     directory_shard_unlock(shard);
     if (orphaned) {
@@ -144,7 +167,7 @@ directory_publish(struct directory *directory, const struct block_id *id,
     directory_shard_lock(shard);
     content = directory_content(directory, id);
     if (content != NULL) {
-        was_dirty = directory_content_is_dirty(content);
+        was_dirty = directory_content_is_dirty(directory, content);
     }
     if (content != NULL && place->tier == CASCADE_TIER_SEGMENTS) {
         bool own = (place->flags & BLOCK_PLACE_OWN) != 0;

@@ -306,16 +306,32 @@ directory_content_add(struct directory *directory, const struct block_id *id,
 }
 
 bool
-directory_content_is_dirty(const struct content *content)
+directory_content_is_guest(const struct directory *directory,
+                           const struct content *content)
 {
-    return directory_is_listed(&content->memory) && content->cold.durable == 0;
+    uint32_t record = content->references;
+
+    while (record != NO_RECORD &&
+           (directory->references[record].binding & REFERENCE_GUEST) != 0) {
+        record = directory->references[record].next;
+    }
+    return record == NO_RECORD;
+}
+
+bool
+directory_content_is_dirty(const struct directory *directory,
+                           const struct content *content)
+{
+    return directory_is_listed(&content->memory) &&
+           content->cold.durable == 0 &&
+           !directory_content_is_guest(directory, content);
 }
 
 void
 directory_content_account(struct directory *directory,
                           const struct content *content, bool was_dirty)
 {
-    bool is_dirty = directory_content_is_dirty(content);
+    bool is_dirty = directory_content_is_dirty(directory, content);
 
     if (is_dirty && !was_dirty) {
         atomic_fetch_add_explicit(&directory->dirty_bytes, content->bytes,
@@ -337,12 +353,12 @@ directory_content_delete(struct directory *directory, struct content *content)
     uint32_t record = (uint32_t)(content - directory->contents);
     struct block_id id = directory_content_id(content);
     uint32_t *link = content_bucket(directory, &id);
-    bool was_dirty = directory_content_is_dirty(content);
-
-    memset(&content->memory, 0, sizeof(content->memory));
-    directory_content_account(directory, content, was_dirty);
 
     check(content->references == NO_RECORD);
+    if (directory->options.content_gone != NULL &&
+        directory_content_has_place(content)) {
+        directory->options.content_gone(directory->options.context, &id);
+    }
     while (*link != record) {
         check(*link != NO_RECORD);
         link = &directory->contents[*link].next;
@@ -409,19 +425,22 @@ directory_reference_unprotect(struct directory *directory,
 struct reference *
 directory_reference_add(struct directory *directory, struct content *content,
                         const struct binding *binding,
-                        struct block_version version)
+                        struct block_version version, bool is_guest)
 {
     uint32_t record = record_pool_take(&directory->reference_pool);
+    bool was_dirty = directory_content_is_dirty(directory, content);
     struct reference *reference;
 
     if (record == NO_RECORD) {
         return NULL;
     }
     reference = &directory->references[record];
-    reference->binding = (uint32_t)(binding - directory->bindings);
+    reference->binding = (uint32_t)(binding - directory->bindings) |
+                         (is_guest ? REFERENCE_GUEST : 0);
     reference->version = version;
     reference->next = content->references;
     content->references = record;
+    directory_content_account(directory, content, was_dirty);
     return reference;
 }
 
@@ -430,7 +449,9 @@ directory_reference_key(const struct directory *directory, uint32_t record)
 {
     uint32_t binding = directory->references[record].binding;
 
-    return &directory->bindings[binding & ~REFERENCE_PROTECTED].key;
+    return &directory
+                ->bindings[binding & ~(REFERENCE_PROTECTED | REFERENCE_GUEST)]
+                .key;
 }
 
 struct reference *
@@ -458,6 +479,7 @@ directory_reference_delete(struct directory *directory, struct content *content,
 {
     struct reference *reference = directory_reference(directory, content, key,
                                                       version);
+    bool was_dirty = directory_content_is_dirty(directory, content);
     uint32_t record;
     uint32_t *link = &content->references;
 
@@ -471,6 +493,7 @@ directory_reference_delete(struct directory *directory, struct content *content,
     }
     *link = reference->next;
     record_pool_give(&directory->reference_pool, record);
+    directory_content_account(directory, content, was_dirty);
     return content->references == NO_RECORD;
 }
 

@@ -37,11 +37,12 @@ struct binding {
 // The key is that of the binding, which lives at least as long.
 struct reference {
     struct block_version version;
-    uint32_t binding; // and REFERENCE_PROTECTED
+    uint32_t binding; // and REFERENCE_PROTECTED, REFERENCE_GUEST
     uint32_t next;
 };
 
 #define REFERENCE_PROTECTED ((uint32_t)1 << 31)
+#define REFERENCE_GUEST ((uint32_t)1 << 30)
 
 // A place without what its content says already (bytes, checksum).
 struct listed_place {
@@ -198,12 +199,19 @@ directory_content_add(struct directory *directory, const struct block_id *id,
 void
 directory_content_delete(struct directory *directory, struct content *content);
 
-// In memory, and not durable on segments of this job.
+// All that names it are guests.
 bool
-directory_content_is_dirty(const struct content *content);
+directory_content_is_guest(const struct directory *directory,
+                           const struct content *content);
 
-// Keeps the sums of dirty contents: call after any change of places, with what
-// the content was before.
+// In memory, kept by a binding of this rank, and not durable on segments of this
+// job.
+bool
+directory_content_is_dirty(const struct directory *directory,
+                           const struct content *content);
+
+// Keeps the sums of dirty contents: call after any change of places or names,
+// with what the content was before.
 void
 directory_content_account(struct directory *directory,
                           const struct content *content, bool was_dirty);
@@ -212,7 +220,7 @@ directory_content_account(struct directory *directory,
 struct reference *
 directory_reference_add(struct directory *directory, struct content *content,
                         const struct binding *binding,
-                        struct block_version version);
+                        struct block_version version, bool is_guest);
 
 const struct block_key *
 directory_reference_key(const struct directory *directory, uint32_t record);

@@ -243,7 +243,7 @@ must_be_written(struct cascade *store, const struct directory_found *found)
 {
     struct directory_found binding;
 
-    if (!writes_cold(store) || found->cold_durable) {
+    if (!writes_cold(store) || found->cold_durable || found->guest) {
         return false;
     }
     return !block_place_is_set(&found->cold) || found->memory_put ||
@@ -288,7 +288,10 @@ store_evict_slot(struct cascade *store, uint32_t slot, bool drop_dirty,
         found.memory.tier != CASCADE_TIER_LOCAL_DRAM) {
         return CASCADE_STALE;
     }
-    if (!drop_dirty && must_be_written(store, &found)) {
+    if (found.guest) {
+        // Not this rank's to write; it may have become so meanwhile.
+        flags = DIRECTORY_WITHDRAW_GUEST;
+    } else if (!drop_dirty && must_be_written(store, &found)) {
         *dirty = store_slot_is_worth_writing(store, slot);
         if (*dirty) {
             return CASCADE_BUSY;
@@ -305,8 +308,8 @@ store_evict_slot(struct cascade *store, uint32_t slot, bool drop_dirty,
     metric_add_tier(store->metrics, METRIC_EVICTIONS_TOTAL,
                     CASCADE_TIER_LOCAL_DRAM, 1);
     // Another's copy that is left is no copy of ours.
-    if ((lost || (found.memory_put && !found.cold_durable)) &&
-        store->cold != NULL) {
+    if (!found.guest && store->cold != NULL &&
+        (lost || (found.memory_put && !found.cold_durable))) {
         metric_add(store->metrics, METRIC_COLD_WRITES_DROPPED_TOTAL, 1);
     }
     return CASCADE_OK;
