@@ -239,6 +239,14 @@ enum cascade_status
 directory_publish(struct directory *directory, const struct block_id *id,
                   const struct block_place *place, bool durable);
 
+// Lists a cold copy in place of `old`, which is one that is not there any more,
+// or unset: where none is listed. STALE: something else is listed by now, or the
+// content has gone.
+enum cascade_status
+directory_relist(struct directory *directory, const struct block_id *id,
+                 const struct block_place *old, const struct block_place *place,
+                 bool durable);
+
 // Calls `move` under the lock of the id for a copy in memory that is listed like
 // `place`, and lists the place that it gives instead. STALE: there is no such
 // copy (any more); else what `move` says.

@@ -192,6 +192,35 @@ directory_publish(struct directory *directory, const struct block_id *id,
 }
 
 enum cascade_status
+directory_relist(struct directory *directory, const struct block_id *id,
+                 const struct block_place *old, const struct block_place *place,
+                 bool durable)
+{
+    struct directory_shard *shard = directory_id_shard(directory, id);
+    struct content *content;
+    enum cascade_status status = CASCADE_STALE;
+
+    directory_shard_lock(shard);
+    content = directory_content(directory, id);
+    if (content != NULL &&
+        (block_place_is_set(old) ? matching_place(content, old) != NULL
+                                 : !directory_is_listed(&content->cold))) {
+        bool own = (place->flags & BLOCK_PLACE_OWN) != 0;
+        bool was_dirty = directory_content_is_dirty(content);
+
+        directory_list_place(directory, content, place);
+        content->cold.durable = own && durable ? 1 : 0;
+        // What a record without payload brought in knows neither.
+        content->bytes = place->bytes;
+        content->checksum = place->checksum;
+        directory_content_account(directory, content, was_dirty);
+        status = CASCADE_OK;
+    }
+    directory_shard_unlock(shard);
+    return status;
+}
+
+enum cascade_status
 directory_move(struct directory *directory, const struct block_id *id,
                const struct block_place *place, directory_move_copy *move,
                void *context)

@@ -126,14 +126,59 @@ reclaim_step(struct cascade *store)
     return status == CASCADE_OK;
 }
 
-// What others sealed, or an expired writer left.
+// Lists a copy of a block whose listed one went with its file, or which never
+// had one.
 static void
-note_entry(void *context, const struct tier_segment_entry *entry)
+relist(struct cascade *store, const struct tier_segment_entry *entry)
+{
+    bool durable = entry->durable && entry->own;
+    struct directory_found found;
+
+    if (directory_find_content(store->directory, &entry->label.id, &found) !=
+            CASCADE_OK ||
+        (block_place_is_set(&found.cold) &&
+         tier_segment_is_served(store->cold, &found.cold))) {
+        return;
+    }
+    if (directory_relist(store->directory, &entry->label.id, &found.cold,
+                         &entry->place, durable) == CASCADE_OK &&
+        found.cold_durable && !durable) {
+        directory_dirty_bindings(store->directory, &entry->label.id);
+    }
+}
+
+// A binding to a payload that is nowhere in sight, or was shown before anything
+// named it.
+static bool
+lacks_payload(struct cascade *store, const struct tier_segment_entry *entry)
+{
+    struct directory_found found;
+
+    return !block_place_is_set(&entry->place) &&
+           (entry->label.flags & (BLOCK_LABEL_REMOVAL | BLOCK_LABEL_CLEAR)) ==
+               0 &&
+           directory_find_content(store->directory, &entry->label.id, &found) ==
+               CASCADE_OK &&
+           !block_place_is_set(&found.cold) &&
+           !block_place_is_set(&found.memory);
+}
+
+void
+store_note_entry(void *context, const struct tier_segment_entry *entry)
 {
     struct cascade *store = context;
 
+    if (block_place_is_set(&entry->place)) {
+        relist(store, entry);
+    }
+    if (entry->again) {
+        return;
+    }
     (void)directory_load(store->directory, &entry->label, &entry->place,
                          entry->segment, entry->durable && entry->own);
+    if (lacks_payload(store, entry)) {
+        atomic_store(&store->look_wanted, true);
+    }
 }
 
 static void
@@ -146,7 +191,12 @@ refresh_step(struct cascade *store)
         return;
     }
     store->refresh_due_ns = now_ns + store->settings.lease_ns / 6;
-    status = tier_segment_refresh(store->cold, true, note_entry, store);
+    // What others sealed, or an expired writer left.
+    status = tier_segment_refresh(store->cold, true, store_note_entry, store);
+    if (status == CASCADE_OK && atomic_exchange(&store->look_wanted, false)) {
+        (void)tier_segment_look_again(store->cold, NULL, UINT64_MAX,
+                                      store_note_entry, store);
+    }
     if (status == CASCADE_CLOSED) {
         atomic_store(&store->cold_failed, true);
         log_write(&store->log, LOG_LEVEL_ERROR,

@@ -93,6 +93,7 @@ read_direct(struct cascade *store, struct get *get,
 {
     struct tier_pin pin;
     bool lost = false;
+    enum cascade_status looked;
     enum cascade_status status = tier_segment_table.pin(store->cold,
                                                         &found->cold, &pin);
 
@@ -113,8 +114,9 @@ read_direct(struct cascade *store, struct get *get,
     }
     if (status == CASCADE_CORRUPT || status == CASCADE_STALE) {
         get->damaged = get->damaged || status == CASCADE_CORRUPT;
-        store_cold_damaged(store, &found->id, &found->cold, status, &lost);
-        return CASCADE_STALE;
+        looked = store_cold_damaged(store, &found->id, &found->cold, status,
+                                    get->deadline_ns, &lost);
+        return looked != CASCADE_OK ? looked : CASCADE_STALE;
     }
     return status;
 }

@@ -200,7 +200,8 @@ struct cascade {
     bool background_stop;
     bool background_kicked;
     uint64_t refresh_due_ns;
-    uint64_t reload_cursor; // protected blocks still to be loaded
+    _Atomic bool look_wanted; // a record was seen whose payload was not
+    uint64_t reload_cursor;   // protected blocks still to be loaded
     bool reload_done;
 
     // Drains on request: store_drain_service.c.
@@ -542,14 +543,19 @@ void
 store_memory_damaged(struct cascade *store,
                      const struct directory_found *found);
 
-// A cold copy did not match: reads again, then forgets it. `*lost` is set if
-// it was the last copy.
-void
+// A cold copy did not match or is not there any more: forgets it, unless it is
+// found elsewhere. `*lost` is set if it was the last copy. Not OK: it could not be
+// looked for (before the deadline), and stays listed.
+enum cascade_status
 store_cold_damaged(struct cascade *store, const struct block_id *id,
                    const struct block_place *place, enum cascade_status status,
-                   bool *lost);
+                   uint64_t deadline_ns, bool *lost);
 
 // --- store_background.c
+
+// A record that was found on segments while the store serves.
+void
+store_note_entry(void *context, const struct tier_segment_entry *entry);
 
 enum cascade_status
 store_background_start(struct cascade *store);

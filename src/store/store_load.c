@@ -212,14 +212,21 @@ store_memory_damaged(struct cascade *store, const struct directory_found *found)
     }
 }
 
-void
+enum cascade_status
 store_cold_damaged(struct cascade *store, const struct block_id *id,
                    const struct block_place *place, enum cascade_status status,
-                   bool *lost)
+                   uint64_t deadline_ns, bool *lost)
 {
+    enum cascade_status looked = CASCADE_OK;
+
     *lost = false;
     if (status == CASCADE_STALE) {
         metric_add(store->metrics, METRIC_STALE_PLACES_TOTAL, 1);
+        looked = tier_segment_look_again(store->cold, place, deadline_ns,
+                                         store_note_entry, store);
+        if (looked != CASCADE_OK) {
+            return looked;
+        }
     } else {
         metric_add(store->metrics, METRIC_CORRUPT_BLOCKS_TOTAL, 1);
         log_write(&store->log, LOG_LEVEL_ERROR,
@@ -232,21 +239,26 @@ store_cold_damaged(struct cascade *store, const struct block_id *id,
         !*lost) {
         directory_dirty_bindings(store->directory, id);
     }
+    return CASCADE_OK;
 }
 
 // Reads, a second time if the first was damaged, and forgets what is bad.
 static enum cascade_status
 read_checked(struct cascade *store, const struct directory_found *found,
-             const struct store_load_copy *copy, const struct tier_slot *slot)
+             uint64_t deadline_ns, const struct store_load_copy *copy,
+             const struct tier_slot *slot)
 {
     enum cascade_status status = read_into_slot(store, found, copy, slot);
+    enum cascade_status looked;
     bool lost = false;
 
     if (status == CASCADE_CORRUPT) {
         status = read_into_slot(store, found, copy, slot);
     }
     if (status == CASCADE_CORRUPT || status == CASCADE_STALE) {
-        store_cold_damaged(store, &found->id, &found->cold, status, &lost);
+        looked = store_cold_damaged(store, &found->id, &found->cold, status,
+                                    deadline_ns, &lost);
+        status = looked != CASCADE_OK ? looked : status;
     }
     return status;
 }
@@ -266,7 +278,7 @@ load_block(struct cascade *store, const struct directory_found *found,
     if (status != CASCADE_OK) {
         return status;
     }
-    status = read_checked(store, found, copy, &slot);
+    status = read_checked(store, found, deadline_ns, copy, &slot);
     if (status != CASCADE_OK) {
         tier_dram_table.abandon(store->dram, &slot);
         return status;

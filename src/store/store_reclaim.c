@@ -38,6 +38,7 @@ struct reclaim {
     size_t room;
     bool short_of_memory; // not every entry is here: nothing may be done
     bool keep_all;        // every block is worth moving on, not only hot ones
+    bool leave_unknown;   // what this store cannot account for may be needed
     uint8_t *buffer;      // for payloads that move on
     uint64_t buffer_bytes;
     uint64_t carried_bytes;  // of the buffer in use
@@ -93,7 +94,6 @@ list_again(struct reclaim *reclaim, const struct tier_segment_entry *entry)
     struct cascade *store = reclaim->store;
     struct directory_found found;
     bool cleared;
-    bool lost;
 
     if (store->settings.rebind != STORE_REBIND_REFUSED || !reclaim->keep_all ||
         !block_place_is_set(&entry->place)) {
@@ -110,7 +110,8 @@ list_again(struct reclaim *reclaim, const struct tier_segment_entry *entry)
             CASCADE_OK &&
         found.cold_durable && found.cold.slot != reclaim->segment &&
         !is_elsewhere(reclaim, &found)) {
-        store_cold_damaged(store, &found.id, &found.cold, CASCADE_STALE, &lost);
+        (void)directory_relist(store->directory, &found.id, &found.cold,
+                               &entry->place, entry->durable);
     }
     (void)directory_load(store->directory, &entry->label, &entry->place,
                          entry->segment, entry->durable);
@@ -187,8 +188,8 @@ carry(struct reclaim *reclaim, const struct tier_segment_entry *entry,
     get.memory_bytes = room;
     tier_segment_read_many(store->cold, &get, 1);
     if (get.status == CASCADE_CORRUPT || get.status == CASCADE_STALE) {
-        store_cold_damaged(store, &found->id, &found->cold, get.status, &lost);
-        return CASCADE_OK;
+        return store_cold_damaged(store, &found->id, &found->cold, get.status,
+                                  store_now(store) + READERS_WAIT_NS, &lost);
     }
     if (get.status != CASCADE_OK) {
         return get.status;
@@ -383,6 +384,59 @@ write_unlisted(struct reclaim *reclaim)
     return status;
 }
 
+// A payload that nothing names here, or a binding to a payload that is not in
+// sight here.
+static bool
+is_unknown(struct reclaim *reclaim, const struct tier_segment_entry *entry)
+{
+    const struct block_label *label = &entry->label;
+    struct directory_found content;
+    struct directory_found binding;
+
+    if ((label->flags & (BLOCK_LABEL_REMOVAL | BLOCK_LABEL_CLEAR)) != 0) {
+        return false;
+    }
+    if (directory_find_content(reclaim->store->directory, &label->id,
+                               &content) == CASCADE_OK &&
+        (block_place_is_set(&content.cold) ||
+         block_place_is_set(&content.memory))) {
+        return false;
+    }
+    return block_place_is_set(&entry->place) ||
+           directory_find_binding(reclaim->store->directory, &label->key,
+                                  &binding) != CASCADE_OK ||
+           (binding.flags & DIRECTORY_REMOVED) == 0;
+}
+
+// Several stores share the folders that a dead one held: a record in one folder
+// may need a payload in another, and neither store sees both. Merging is not
+// worth their loss; who is alone later merges them.
+static enum cascade_status
+check_known(struct reclaim *reclaim)
+{
+    for (size_t i = 0; i < reclaim->count && reclaim->leave_unknown; i++) {
+        if (is_unknown(reclaim, &reclaim->entries[i])) {
+            return error_set(CASCADE_BUSY,
+                             "another store may need what is in a small "
+                             "segment; the segment stays");
+        }
+    }
+    return CASCADE_OK;
+}
+
+// The record of a binding as it is now has no successor yet.
+static bool
+is_unrecorded(struct cascade *store, const struct block_label *label)
+{
+    struct directory_found found;
+
+    return (label->flags & (BLOCK_LABEL_CLEAR | BLOCK_LABEL_NO_KEY)) == 0 &&
+           directory_find_binding(store->directory, &label->key, &found) ==
+               CASCADE_OK &&
+           block_version_compare(found.version, label->version) == 0 &&
+           (found.flags & DIRECTORY_DIRTY) != 0;
+}
+
 // With keep_all, whatever still has a name is durable in another segment now.
 static enum cascade_status
 check_moved(struct reclaim *reclaim)
@@ -392,10 +446,11 @@ check_moved(struct reclaim *reclaim)
     for (size_t i = 0; i < reclaim->count && reclaim->keep_all; i++) {
         const struct tier_segment_entry *entry = &reclaim->entries[i];
 
-        if (block_place_is_set(&entry->place) &&
-            directory_find_content(reclaim->store->directory, &entry->label.id,
-                                   &found) == CASCADE_OK &&
-            !is_elsewhere(reclaim, &found)) {
+        if (is_unrecorded(reclaim->store, &entry->label) ||
+            (block_place_is_set(&entry->place) &&
+             directory_find_content(reclaim->store->directory, &entry->label.id,
+                                    &found) == CASCADE_OK &&
+             !is_elsewhere(reclaim, &found))) {
             return error_set(CASCADE_BUSY,
                              "a block of a small segment could not be moved "
                              "on; the segment stays");
@@ -423,7 +478,8 @@ move_on(struct reclaim *reclaim, bool keep)
     if (read != CASCADE_OK && read != CASCADE_CORRUPT) {
         return read;
     }
-    if (keep) {
+    status = check_known(reclaim);
+    if (status == CASCADE_OK && keep) {
         status = carry_all(reclaim);
     }
     if (status != CASCADE_OK && reclaim->keep_all) {
@@ -462,6 +518,9 @@ reclaim_segment(struct cascade *store, const struct tier_segment_info *info,
         .store = store,
         .segment = info->segment,
         .keep_all = keep_all,
+        .leave_unknown = keep_all && info->adopted &&
+                         store->settings.rebind == STORE_REBIND_REFUSED &&
+                         !tier_segment_is_alone(store->cold),
     };
     struct store_writer *outer = store->writer;
     enum cascade_status status;
@@ -525,7 +584,10 @@ store_merge_small(struct cascade *store)
         }
     }
     for (size_t i = 0; i < small && small >= SMALL_SEGMENTS; i++) {
-        if (reclaim_segment(store, &infos[i], true, true) != CASCADE_OK) {
+        enum cascade_status status = reclaim_segment(store, &infos[i], true,
+                                                     true);
+
+        if (status != CASCADE_OK && status != CASCADE_BUSY) {
             return;
         }
     }

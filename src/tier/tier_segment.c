@@ -398,6 +398,7 @@ tier_segment_refresh(struct tier_segment *cold, bool adopt,
                                visit, context);
     (void)pthread_mutex_lock(&cold->table_lock);
     cold->scanning = false;
+    (void)pthread_cond_broadcast(&cold->changed);
     (void)pthread_mutex_unlock(&cold->table_lock);
     if (cold->has_lease) {
         tier_segment_sweep(cold);

@@ -65,6 +65,7 @@ struct tier_segment_entry {
     uint32_t segment;         // handle of the segment that holds the record
     bool own;                 // of this job: own or adopted directory
     bool durable;             // sealed, or synced as far as one can know
+    bool again;               // not a new record: only its place counts
 };
 
 // Called from several threads at once where there is a pool.
@@ -157,9 +158,32 @@ enum cascade_status
 tier_segment_refresh(struct tier_segment *cold, bool adopt,
                      tier_segment_visit *visit, void *context);
 
+// After a place turned out stale: lists the root again, as a refresh does but
+// without adopting, and then shows `again` whatever is in service and not this
+// writer's own, so that the caller finds the block where else it is. Does nothing
+// if no file went since the last time. With `place` NULL it looks in any case.
+// OK: everything was shown, or there is nothing to look for. TIMEOUT: the
+// deadline (steady clock) passed before. NO_MEMORY, IO: the root cannot be
+// listed.
+enum cascade_status
+tier_segment_look_again(struct tier_segment *cold,
+                        const struct block_place *place, uint64_t deadline_ns,
+                        tier_segment_visit *visit, void *context);
+
+// True if the file of the place is in service, as far as is known.
+bool
+tier_segment_is_served(struct tier_segment *cold,
+                       const struct block_place *place);
+
+// True if the last look at the root found no folder of another writer that this
+// one does not hold: so that every record there is has been seen.
+bool
+tier_segment_is_alone(struct tier_segment *cold);
+
 // The oldest sealed segment of this job. NOT_FOUND: none.
 struct tier_segment_info {
     uint32_t segment;
+    bool adopted; // another writer made it
     uint64_t file_bytes;
     uint64_t records;
     struct block_version created;

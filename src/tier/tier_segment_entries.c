@@ -136,6 +136,24 @@ read_entries(struct tier_segment *cold, struct tier_segment_handle *handle,
     return status;
 }
 
+enum cascade_status
+tier_segment_index_of(struct tier_segment *cold,
+                      struct tier_segment_handle *handle,
+                      struct segment_reader *reader,
+                      struct segment_index *index)
+{
+    struct segment_file *file = NULL;
+    enum cascade_status status = segment_read_open(
+        reader, cold->root.directory, handle->path, handle->path, &file, NULL);
+
+    if (status != CASCADE_OK) {
+        return status;
+    }
+    status = read_entries(cold, handle, file, reader, index);
+    segment_read_close(cold->writer_io, file);
+    return status;
+}
+
 // Opens the file anew: a handle may have been opened before its footer was.
 static enum cascade_status
 show_all(struct merge *merge, struct segment_reader *reader)
@@ -175,6 +193,20 @@ release:
     segment_index_fini(&index);
     segment_read_close(cold->writer_io, file);
     return status;
+}
+
+bool
+tier_segment_is_served(struct tier_segment *cold,
+                       const struct block_place *place)
+{
+    struct tier_segment_handle *handle = tier_segment_handle_hold_place(cold,
+                                                                        place);
+
+    if (handle == NULL) {
+        return false;
+    }
+    tier_segment_handle_drop(cold, handle);
+    return true;
 }
 
 bool

@@ -164,6 +164,8 @@ struct tier_segment {
     uint64_t uses;
     struct tier_segment_reader readers[TIER_SEGMENT_READERS];
     bool scanning;
+    uint64_t losses;              // files that left service behind our back
+    uint64_t losses_shown;        // when everything was last shown again
     struct block_version highest; // of all versions seen
     uint64_t written_bytes;
     uint64_t sealed;
@@ -255,8 +257,8 @@ tier_segment_load(struct tier_segment *cold, struct tier_segment_handle *handle,
 void
 tier_segment_show(struct tier_segment *cold,
                   const struct tier_segment_handle *handle,
-                  const struct segment_index *index, tier_segment_visit *visit,
-                  void *context);
+                  const struct segment_index *index, bool again,
+                  tier_segment_visit *visit, void *context);
 
 // Seals an adopted tail by an index file in the own directory.
 enum cascade_status
@@ -276,6 +278,17 @@ tier_segment_scan(struct tier_segment *cold, bool adopt, bool opening,
 // Version below which bindings may be missing newer ones.
 struct block_version
 tier_segment_floor(struct tier_segment *cold);
+
+// ---------------------------------------------------------------------------
+// tier_segment_entries.c
+
+// Reads the entries of a handle that is held and in service; changes nothing.
+// STALE, CORRUPT, IO, NO_MEMORY.
+enum cascade_status
+tier_segment_index_of(struct tier_segment *cold,
+                      struct tier_segment_handle *handle,
+                      struct segment_reader *reader,
+                      struct segment_index *index) MUST_USE;
 
 // ---------------------------------------------------------------------------
 // tier_segment_append.c

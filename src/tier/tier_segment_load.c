@@ -239,6 +239,8 @@ install(struct tier_segment *cold, struct tier_segment_handle *handle,
     if (!found->is_ours) {
         cold->foreign_files++;
     }
+    cold->losses += found->state == TIER_SEGMENT_GONE ||
+                    found->state == TIER_SEGMENT_DAMAGED;
     (void)pthread_mutex_unlock(&cold->table_lock);
 }
 
@@ -268,8 +270,8 @@ tier_segment_load(struct tier_segment *cold, struct tier_segment_handle *handle,
 void
 tier_segment_show(struct tier_segment *cold,
                   const struct tier_segment_handle *handle,
-                  const struct segment_index *index, tier_segment_visit *visit,
-                  void *context)
+                  const struct segment_index *index, bool again,
+                  tier_segment_visit *visit, void *context)
 {
     enum tier_segment_relation relation =
         cold->directories[handle->directory].relation;
@@ -277,6 +279,7 @@ tier_segment_show(struct tier_segment *cold,
         .segment = handle->number,
         .own = relation != TIER_SEGMENT_FOREIGN,
         .durable = handle->state == TIER_SEGMENT_SEALED,
+        .again = again,
     };
     struct segment_entry entry;
 

@@ -57,11 +57,13 @@ created_of(const struct tier_segment *cold,
 }
 
 static void
-fill_info(const struct tier_segment_handle *handle,
+fill_info(const struct tier_segment *cold,
+          const struct tier_segment_handle *handle,
           struct tier_segment_info *info)
 {
     memset(info, 0, sizeof(*info));
     info->segment = handle->number;
+    info->adopted = handle->directory != cold->own_directory;
     info->file_bytes = handle->bytes;
     info->records = handle->records;
     info->created = handle->facts.created;
@@ -341,7 +343,7 @@ tier_segment_oldest(struct tier_segment *cold, struct tier_segment_info *info)
     (void)pthread_mutex_lock(&cold->table_lock);
     for (uint32_t i = 0; i < cold->handle_count; i++) {
         if (is_listed_as_own(cold, cold->handles[i])) {
-            fill_info(cold->handles[i], &one);
+            fill_info(cold, cold->handles[i], &one);
             if (!any || compare_infos(&one, &found) < 0) {
                 found = one;
                 any = true;
@@ -371,7 +373,7 @@ tier_segment_own(struct tier_segment *cold, struct tier_segment_info *infos,
         if (!is_listed_as_own(cold, cold->handles[i])) {
             continue;
         }
-        fill_info(cold->handles[i], &one);
+        fill_info(cold, cold->handles[i], &one);
         while (at > 0 && compare_infos(&one, &infos[at - 1]) < 0) {
             at--;
         }

@@ -403,6 +403,8 @@ mark_gone(struct tier_segment *cold)
             handle->state == TIER_SEGMENT_RETIRED) {
             continue;
         }
+        cold->losses += handle->state == TIER_SEGMENT_TAIL ||
+                        handle->state == TIER_SEGMENT_SEALED;
         handle->state = TIER_SEGMENT_GONE;
         if (handle->references == 0) {
             tier_segment_handle_free(cold, handle);
@@ -464,19 +466,21 @@ seal_if_adopted(struct tier_segment *cold, struct tier_segment_handle *handle,
     }
 }
 
-// A live tail of others is shown at open, then when it is sealed.
+// A live tail of others is shown at open, then when it is sealed; between, it
+// only tells where else a block is.
 static void
 show_one(void *context, size_t index)
 {
     struct wave *wave = context;
     const struct tier_segment *cold = wave->cold;
     const struct tier_segment_handle *handle = wave->handles[index];
+    bool again = handle->state == TIER_SEGMENT_TAIL && !wave->opening &&
+                 cold->directories[handle->directory].relation !=
+                     TIER_SEGMENT_ADOPTED;
 
     if (handle->state == TIER_SEGMENT_SEALED ||
-        (handle->state == TIER_SEGMENT_TAIL &&
-         (wave->opening || cold->directories[handle->directory].relation ==
-                               TIER_SEGMENT_ADOPTED))) {
-        tier_segment_show(wave->cold, handle, &wave->indexes[index],
+        handle->state == TIER_SEGMENT_TAIL) {
+        tier_segment_show(wave->cold, handle, &wave->indexes[index], again,
                           wave->visit, wave->context);
     }
 }

@@ -228,6 +228,9 @@ visit(void *context, const struct tier_segment_entry *entry)
     uint32_t content = 0;
     int key;
 
+    if (entry->again) {
+        return;
+    }
     store->last_ns = units_max(store->last_ns, entry->label.version.time_ns);
     if (visited->shown_count < SHOWN_MAX) {
         visited->shown[visited->shown_count].version = entry->label.version;

@@ -10,118 +10,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <ftw.h>
 
 #include <cmocka.h>
 
 #include "base/check.h"
 #include "base/units.h"
-#include "store_fixture.h"
-#include "support/clock_fake.h"
+#include "store_shared.h"
 
 #define BYTES 20000
-#define FILES_MAX 64
 #define STORES 3
 #define KEYS 12
 #define STEPS 60
 #define HISTORIES 3
 #define LEFT 5 // small segments; more than enough to be merged
-
-static const char *const refused[] = {"rebind", "refused", "lease_time", "6",
-                                      NULL};
-
-struct shared_world {
-    struct store_world world;
-    struct clock_fake clock;
-};
-
-// Segment files that a walk found.
-static char paths[FILES_MAX][512];
-static size_t path_count;
-
-static int
-begin(void **state)
-{
-    static struct shared_world shared;
-
-    store_world_make(&shared.world);
-    shared.world.files.lazy = true;
-    clock_fake_init(&shared.clock, 1000);
-    shared.world.around.clock = &shared.clock.source;
-    *state = &shared;
-    return 0;
-}
-
-static int
-finish(void **state)
-{
-    struct shared_world *shared = *state;
-
-    store_world_remove(&shared->world);
-    return 0;
-}
-
-static struct cascade *
-start(struct shared_world *shared)
-{
-    return store_start(&shared->world, true, refused);
-}
-
-// The next refresh is due, and nobody's lease has ended.
-static void
-refresh(struct shared_world *shared, struct cascade *store)
-{
-    clock_fake_pass(&shared->clock, NS_PER_S + NS_PER_S / 10);
-    store_settle(store);
-}
-
-static int
-note_segment(const char *path, const struct stat *found, int kind,
-             struct FTW *place)
-{
-    size_t length = strlen(path);
-
-    (void)found;
-    (void)kind;
-    (void)place;
-    if (length > 4 && strcmp(path + length - 4, ".seg") == 0) {
-        check(path_count < FILES_MAX && length < sizeof(paths[0]));
-        memcpy(paths[path_count++], path, length + 1);
-    }
-    return 0;
-}
-
-static int
-compare_paths(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-// Writers in the order of their names, which begin with the time.
-static void
-list_segments(const struct shared_world *shared)
-{
-    path_count = 0;
-    (void)nftw(shared->world.cold_path, note_segment, 16, FTW_PHYS);
-    qsort(paths, path_count, sizeof(paths[0]), compare_paths);
-}
-
-static void
-remove_listed(void)
-{
-    for (size_t i = 0; i < path_count; i++) {
-        check(unlink(paths[i]) == 0);
-    }
-}
-
-static void
-must_flush(struct cascade *store)
-{
-    assert_int_equal(cascade_flush(store, NULL), CASCADE_OK);
-}
 
 // The copy in memory goes although it was not written.
 static void
@@ -144,28 +46,28 @@ drop_from_memory(struct cascade *store, const char *key)
 static void
 test_anothers_copy_alone_is_no_record(void **state)
 {
-    struct shared_world *shared = *state;
-    struct cascade *a = start(shared);
-    struct cascade *b = start(shared);
+    struct store_shared *shared = *state;
+    struct cascade *a = store_shared_start(shared);
+    struct cascade *b = store_shared_start(shared);
 
     store_must_put(a, "k", 1, BYTES);
     store_end(a);
-    a = start(shared);
-    refresh(shared, b);
+    a = store_shared_start(shared);
+    store_shared_refresh(shared, b);
     store_must_put(b, "k", 1, BYTES);
     drop_from_memory(b, "k");
     assert_int_equal(store_stats_now(b).cold_writes_dropped, 1);
-    must_flush(b);
+    store_must_flush(b);
     assert_int_equal(store_stats_now(b).cold_bytes_written, 0);
     // Put again, it is written.
     store_must_put(b, "k", 1, BYTES);
-    list_segments(shared);
-    must_flush(b);
+    store_shared_list(shared);
+    store_must_flush(b);
     assert_true(store_stats_now(b).cold_bytes_written >= BYTES);
-    remove_listed();
+    store_shared_remove_listed(shared);
     store_end(b);
     store_end(a);
-    a = start(shared);
+    a = store_shared_start(shared);
     store_must_get(a, "k", 1, BYTES);
     store_end(a);
 }
@@ -175,16 +77,16 @@ test_anothers_copy_alone_is_no_record(void **state)
 static void
 test_a_put_holds_what_was_read(void **state)
 {
-    struct shared_world *shared = *state;
-    struct cascade *a = start(shared);
-    struct cascade *b = start(shared);
+    struct store_shared *shared = *state;
+    struct cascade *a = store_shared_start(shared);
+    struct cascade *b = store_shared_start(shared);
     struct directory_found found;
     struct block_key key;
 
     store_must_put(a, "k", 1, BYTES);
     store_end(a);
-    a = start(shared);
-    refresh(shared, b);
+    a = store_shared_start(shared);
+    store_shared_refresh(shared, b);
     store_must_get(b, "k", 1, BYTES);
     assert_int_equal(store_key(b, store_name("k"), &key), CASCADE_OK);
     assert_int_equal(directory_find(b->directory, &key, &found, NULL),
@@ -194,12 +96,12 @@ test_a_put_holds_what_was_read(void **state)
                                         DIRECTORY_WITHDRAW_NOT_LAST, NULL, NULL,
                                         NULL),
                      CASCADE_BUSY);
-    list_segments(shared);
-    must_flush(b);
-    remove_listed();
+    store_shared_list(shared);
+    store_must_flush(b);
+    store_shared_remove_listed(shared);
     store_end(b);
     store_end(a);
-    a = start(shared);
+    a = store_shared_start(shared);
     store_must_get(a, "k", 1, BYTES);
     store_end(a);
 }
@@ -208,22 +110,22 @@ test_a_put_holds_what_was_read(void **state)
 static void
 test_a_large_put_is_ours(void **state)
 {
-    struct shared_world *shared = *state;
-    struct cascade *a = start(shared);
-    struct cascade *b = start(shared);
+    struct store_shared *shared = *state;
+    struct cascade *a = store_shared_start(shared);
+    struct cascade *b = store_shared_start(shared);
     size_t bytes = 3 * MIB;
 
     store_must_put(a, "k", 1, bytes);
     store_end(a);
-    a = start(shared);
-    refresh(shared, b);
-    list_segments(shared);
+    a = store_shared_start(shared);
+    store_shared_refresh(shared, b);
+    store_shared_list(shared);
     store_must_put(b, "k", 1, bytes);
-    must_flush(b);
-    remove_listed();
+    store_must_flush(b);
+    store_shared_remove_listed(shared);
     store_end(b);
     store_end(a);
-    a = start(shared);
+    a = store_shared_start(shared);
     assert_int_equal(cascade_exists(a, store_name("k")), CASCADE_OK);
     store_end(a);
 }
@@ -233,30 +135,30 @@ test_a_large_put_is_ours(void **state)
 static void
 test_a_payload_out_of_sight_is_not_removed(void **state)
 {
-    struct shared_world *shared = *state;
-    struct cascade *a = start(shared);
+    struct store_shared *shared = *state;
+    struct cascade *a = store_shared_start(shared);
     struct cascade *b;
     char away[300];
 
     store_must_put(a, "first", 1, BYTES);
     store_end(a);
-    a = start(shared);
+    a = store_shared_start(shared);
     store_must_put(a, "second", 1, BYTES);
-    list_segments(shared);
-    assert_int_equal(path_count, 1);
-    must_flush(a);
+    store_shared_list(shared);
+    assert_int_equal(shared->path_count, 1);
+    store_must_flush(a);
     (void)snprintf(away, sizeof(away), "%s.away", shared->world.cold_path);
-    check(rename(paths[0], away) == 0);
-    b = start(shared);
-    check(rename(away, paths[0]) == 0);
-    must_flush(b);
-    refresh(shared, b);
+    check(rename(shared->paths[0], away) == 0);
+    b = store_shared_start(shared);
+    check(rename(away, shared->paths[0]) == 0);
+    store_must_flush(b);
+    store_shared_refresh(shared, b);
     store_must_get(b, "first", 1, BYTES);
     store_end(a);
-    refresh(shared, b);
+    store_shared_refresh(shared, b);
     store_must_get(b, "second", 1, BYTES);
     store_end(b);
-    b = start(shared);
+    b = store_shared_start(shared);
     store_must_get(b, "first", 1, BYTES);
     store_must_get(b, "second", 1, BYTES);
     store_end(b);
@@ -265,20 +167,20 @@ test_a_payload_out_of_sight_is_not_removed(void **state)
 // Stores that were open at once leave a segment each, with one block that all
 // have and one of its own; enough of them to be merged.
 static void
-leave_small_segments(struct shared_world *shared)
+leave_small_segments(struct store_shared *shared)
 {
     struct cascade *stores[LEFT];
     char key[32];
 
     for (size_t i = 0; i < LEFT; i++) {
         clock_fake_pass(&shared->clock, NS_PER_MS);
-        stores[i] = start(shared);
+        stores[i] = store_shared_start(shared);
     }
     for (size_t i = 0; i < LEFT; i++) {
         (void)snprintf(key, sizeof(key), "of %zu", i);
         store_must_put(stores[i], "k", 1, BYTES);
         store_must_put(stores[i], key, 10 + i, BYTES);
-        must_flush(stores[i]);
+        store_must_flush(stores[i]);
     }
     for (size_t i = 0; i < LEFT; i++) {
         store_end(stores[i]);
@@ -288,25 +190,25 @@ leave_small_segments(struct shared_world *shared)
 // All are adopted; then the file of one goes late, by the hand of a former
 // owner, and the others are merged at close. `look`: the store notices before.
 static void
-lose_one_file(struct shared_world *shared, size_t gone, bool look, bool get)
+lose_one_file(struct store_shared *shared, size_t gone, bool look, bool get)
 {
     struct cascade *b;
     char key[32];
 
     leave_small_segments(shared);
-    b = start(shared);
-    list_segments(shared);
-    assert_int_equal(path_count, LEFT);
-    check(unlink(paths[gone]) == 0);
+    b = store_shared_start(shared);
+    store_shared_list(shared);
+    assert_int_equal(shared->path_count, LEFT);
+    check(unlink(shared->paths[gone]) == 0);
     if (look) {
-        refresh(shared, b);
+        store_shared_refresh(shared, b);
     }
     if (get) {
         // Found, or a miss: then the index knows nothing of it any more.
         (void)store_get_seed(b, "k", 1, BYTES);
     }
     store_end(b);
-    b = start(shared);
+    b = store_shared_start(shared);
     store_must_get(b, "k", 1, BYTES);
     for (size_t i = 0; i < LEFT; i++) {
         (void)snprintf(key, sizeof(key), "of %zu", i);
@@ -314,8 +216,8 @@ lose_one_file(struct shared_world *shared, size_t gone, bool look, bool get)
                          i == gone ? CASCADE_NOT_FOUND : CASCADE_OK);
     }
     store_end(b);
-    list_segments(shared);
-    remove_listed();
+    store_shared_list(shared);
+    store_shared_remove_listed(shared);
 }
 
 // A copy of which the index knows went: the merge moves another copy on instead
@@ -343,28 +245,29 @@ test_a_merge_keeps_what_the_index_lost(void **state)
 static void
 test_one_content_in_both(void **state)
 {
-    struct shared_world *shared = *state;
+    struct store_shared *shared = *state;
 
     for (unsigned order = 0; order < 8; order++) {
-        struct cascade *stores[2] = {start(shared), start(shared)};
+        struct cascade *stores[2] = {store_shared_start(shared),
+                                     store_shared_start(shared)};
         size_t first = order & 1;
         char key[2][32];
 
         for (size_t i = 0; i < 2; i++) {
             (void)snprintf(key[i], sizeof(key[i]), "%u of %zu", order, i);
             store_must_put(stores[i], key[i], 100 + order, BYTES);
-            must_flush(stores[i]);
+            store_must_flush(stores[i]);
         }
         if ((order & 2) != 0) {
-            refresh(shared, stores[0]);
-            refresh(shared, stores[1]);
+            store_shared_refresh(shared, stores[0]);
+            store_shared_refresh(shared, stores[1]);
         }
         store_end(stores[first]);
         if ((order & 4) != 0) {
-            refresh(shared, stores[1 - first]);
+            store_shared_refresh(shared, stores[1 - first]);
         }
         store_end(stores[1 - first]);
-        stores[0] = start(shared);
+        stores[0] = store_shared_start(shared);
         for (unsigned known = 0; known <= order; known++) {
             for (size_t i = 0; i < 2; i++) {
                 (void)snprintf(key[0], sizeof(key[0]), "%u of %zu", known, i);
@@ -383,7 +286,7 @@ pick(uint64_t *random, uint32_t below)
 }
 
 struct history {
-    struct shared_world *shared;
+    struct store_shared *shared;
     struct cascade *stores[STORES];
     bool put[STORES][KEYS]; // acknowledged by this store since it opened
     bool flushed[KEYS];
@@ -393,7 +296,7 @@ struct history {
 static void
 flush_and_note(struct history *history, size_t which)
 {
-    must_flush(history->stores[which]);
+    store_must_flush(history->stores[which]);
     for (size_t key = 0; key < KEYS; key++) {
         history->flushed[key] = history->flushed[key] ||
                                 history->put[which][key];
@@ -445,7 +348,7 @@ step(struct history *history)
     default:
         flush_and_note(history, which);
         store_end(store);
-        history->stores[which] = start(history->shared);
+        history->stores[which] = store_shared_start(history->shared);
         memset(history->put[which], 0, sizeof(history->put[which]));
         break;
     }
@@ -454,7 +357,7 @@ step(struct history *history)
 static void
 check_flushed(struct history *history)
 {
-    struct cascade *store = start(history->shared);
+    struct cascade *store = store_shared_start(history->shared);
     char name[32];
 
     for (uint32_t key = 0; key < KEYS; key++) {
@@ -469,7 +372,7 @@ check_flushed(struct history *history)
 static void
 test_histories(void **state)
 {
-    struct shared_world *shared = *state;
+    struct store_shared *shared = *state;
 
     const char *more = getenv("CASCADE_HISTORIES");
     uint64_t count = more != NULL ? strtoull(more, NULL, 10) : HISTORIES;
@@ -480,7 +383,7 @@ test_histories(void **state)
 
         print_message("history %llu\n", (unsigned long long)seed);
         for (size_t i = 0; i < STORES; i++) {
-            history.stores[i] = start(shared);
+            history.stores[i] = store_shared_start(shared);
         }
         for (unsigned i = 0; i < STEPS; i++) {
             step(&history);
@@ -490,7 +393,7 @@ test_histories(void **state)
             store_end(history.stores[i]);
         }
         check_flushed(&history);
-        store = start(shared);
+        store = store_shared_start(shared);
         assert_int_equal(cascade_clear(store), CASCADE_OK);
         store_end(store);
     }
@@ -501,20 +404,26 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_anothers_copy_alone_is_no_record,
-                                        begin, finish),
-        cmocka_unit_test_setup_teardown(test_a_put_holds_what_was_read, begin,
-                                        finish),
-        cmocka_unit_test_setup_teardown(test_a_large_put_is_ours, begin,
-                                        finish),
+                                        store_shared_begin,
+                                        store_shared_finish),
+        cmocka_unit_test_setup_teardown(test_a_put_holds_what_was_read,
+                                        store_shared_begin,
+                                        store_shared_finish),
         cmocka_unit_test_setup_teardown(
-            test_a_payload_out_of_sight_is_not_removed, begin, finish),
+            test_a_large_put_is_ours, store_shared_begin, store_shared_finish),
+        cmocka_unit_test_setup_teardown(
+            test_a_payload_out_of_sight_is_not_removed, store_shared_begin,
+            store_shared_finish),
         cmocka_unit_test_setup_teardown(test_a_merge_trusts_no_file_that_went,
-                                        begin, finish),
+                                        store_shared_begin,
+                                        store_shared_finish),
         cmocka_unit_test_setup_teardown(test_a_merge_keeps_what_the_index_lost,
-                                        begin, finish),
-        cmocka_unit_test_setup_teardown(test_one_content_in_both, begin,
-                                        finish),
-        cmocka_unit_test_setup_teardown(test_histories, begin, finish),
+                                        store_shared_begin,
+                                        store_shared_finish),
+        cmocka_unit_test_setup_teardown(
+            test_one_content_in_both, store_shared_begin, store_shared_finish),
+        cmocka_unit_test_setup_teardown(test_histories, store_shared_begin,
+                                        store_shared_finish),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -107,7 +107,7 @@ cold_visit(void *context, const struct tier_segment_entry *entry)
                                             entry->label.version);
         return;
     }
-    if ((entry->label.flags & BLOCK_LABEL_NO_KEY) != 0) {
+    if ((entry->label.flags & BLOCK_LABEL_NO_KEY) != 0 || entry->again) {
         return;
     }
     number = key_number(store, &entry->label);
