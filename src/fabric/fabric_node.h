@@ -68,8 +68,8 @@ fabric_node_open(const struct fabric_node_options *options,
 void
 fabric_node_close(struct fabric_node *node);
 
-// Before the address is asked for: offers a descriptor (which stays the
-// caller's) of that many bytes.
+// Before the address is told to anybody: offers a descriptor (which stays the
+// caller's) of that many bytes. It must be sealed against shrinking.
 void
 fabric_node_offer(struct fabric_node *node, enum fabric_node_region region,
                   int file, uint64_t bytes);
@@ -92,9 +92,11 @@ fabric_node_is_near(const struct fabric_node *node, uint16_t rank);
 const char *
 fabric_node_reason(const struct fabric_node *node, uint16_t rank);
 
-// The region of a near rank, mapped read-only when first asked for, populated
-// if `populate`. It stays mapped until close. NOT_FOUND: not near. NO_MEMORY,
-// IO: it cannot be mapped; asked for again it is tried again.
+// The region of a near rank, mapped read-only when first asked for; its pages
+// come as they are read, for asking for all of them would make the owner's
+// memory be there as a whole. It stays mapped until close. NOT_FOUND: not near,
+// or not offered. NO_MEMORY, IO: it cannot be mapped; asked for again it is
+// tried again.
 enum cascade_status
 fabric_node_map(struct fabric_node *node, uint16_t rank,
                 enum fabric_node_region region, const void **memory,

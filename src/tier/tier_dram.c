@@ -41,20 +41,6 @@ stale(const struct block_place *place)
                      place->slot, place->generation);
 }
 
-// The slot is out of service and unpinned: its space and number are free.
-static void
-free_slot(struct tier_dram *dram, uint32_t number)
-{
-    struct tier_dram_slot *slot = &dram->slots[number];
-
-    tier_dram_lock(dram);
-    extent_release(dram->map, number);
-    slot->bytes = dram->free_slot;
-    dram->free_slot = number;
-    dram->slots_used--;
-    tier_dram_unlock(dram);
-}
-
 // Takes a free slot and an extent, at `offset` unless that is ANYWHERE. With
 // the mutex held.
 static enum cascade_status
@@ -105,6 +91,9 @@ reserve(struct tier_dram *dram, uint64_t bytes, uint64_t offset,
     }
     tier_dram_lock(dram);
     status = take_slot(dram, bytes, offset, &number, &extent);
+    if (status != CASCADE_OK && tier_dram_sweep_locked(dram) > 0) {
+        status = take_slot(dram, bytes, offset, &number, &extent);
+    }
     tier_dram_unlock(dram);
     if (status != CASCADE_OK) {
         return error_set(status, "the DRAM tier has no room for %llu bytes now",
@@ -195,7 +184,9 @@ dram_abandon(void *self, struct tier_slot *filled)
     struct tier_dram *dram = self;
 
     (void)slot_being_filled(dram, filled);
-    free_slot(dram, filled->number);
+    tier_dram_lock(dram);
+    tier_dram_free_locked(dram, filled->number);
+    tier_dram_unlock(dram);
     *filled = (struct tier_slot){.number = TIER_DRAM_SLOT_NONE};
 }
 
@@ -209,7 +200,7 @@ drop_pin(struct tier_dram *dram, uint32_t number)
 
     check((before & TIER_DRAM_PINS) != 0);
     if ((before & (TIER_DRAM_OUT | TIER_DRAM_PINS)) == (TIER_DRAM_OUT | 1)) {
-        free_slot(dram, number);
+        tier_dram_let_go(dram, number);
     }
 }
 
@@ -272,6 +263,13 @@ dram_read(void *self, const struct tier_pin *pin,
 }
 
 static enum cascade_status
+pinned(const struct block_place *place)
+{
+    return error_set(CASCADE_BUSY, "slot %u of the DRAM tier is pinned",
+                     place->slot);
+}
+
+static enum cascade_status
 dram_release(void *self, const struct block_place *place, bool only_unpinned)
 {
     struct tier_dram *dram = self;
@@ -287,16 +285,25 @@ dram_release(void *self, const struct block_place *place, bool only_unpinned)
             (word & TIER_DRAM_OUT) != 0) {
             return stale(place);
         }
-        if (only_unpinned && (word & TIER_DRAM_PINS) != 0) {
-            return error_set(CASCADE_BUSY, "slot %u of the DRAM tier is pinned",
-                             place->slot);
+        // Peers are asked again below; here it spares others a slot that is
+        // out of service for a moment.
+        if (only_unpinned &&
+            ((word & TIER_DRAM_PINS) != 0 ||
+             tier_dram_has_watchers(dram, place->slot, place->generation))) {
+            return pinned(place);
         }
     } while (!atomic_compare_exchange_weak_explicit(
         &slot->word, &word, word | TIER_DRAM_OUT, memory_order_acq_rel,
         memory_order_relaxed));
+    if (only_unpinned &&
+        tier_dram_has_watchers(dram, place->slot, place->generation)) {
+        // It was unpinned, and nobody pins what is out of service.
+        atomic_store_explicit(&slot->word, word, memory_order_release);
+        return pinned(place);
+    }
     atomic_fetch_sub_explicit(&dram->blocks, 1, memory_order_relaxed);
     if ((word & TIER_DRAM_PINS) == 0) {
-        free_slot(dram, place->slot);
+        tier_dram_let_go(dram, place->slot);
     }
     return CASCADE_OK;
 }
@@ -335,8 +342,35 @@ destroy(struct tier_dram *dram)
 {
     arena_close(dram->arena);
     extent_destroy(dram->map);
-    allocator_release(dram->allocator, dram->slots);
+    if (dram->words == NULL) {
+        allocator_release(dram->allocator, dram->slots);
+    }
+    arena_close(dram->words);
     allocator_release(dram->allocator, dram);
+}
+
+// Zeroed slots, where peers can see them if they may.
+static enum cascade_status
+make_slots(struct tier_dram *dram, const struct tier_dram_options *options)
+{
+    enum cascade_status status;
+
+    if (options->shares_words) {
+        status = arena_open(options->allocator, "cascade-words",
+                            (uint64_t)options->blocks_max *
+                                sizeof(struct tier_dram_slot),
+                            false, &dram->words);
+        if (status == CASCADE_OK) {
+            dram->slots = arena_memory(dram->words);
+        }
+        return status;
+    }
+    dram->slots = allocator_array(options->allocator, options->blocks_max,
+                                  sizeof(struct tier_dram_slot));
+    return dram->slots != NULL
+               ? CASCADE_OK
+               : error_set(CASCADE_NO_MEMORY, "no memory for %u DRAM slots",
+                           options->blocks_max);
 }
 
 static enum cascade_status
@@ -360,11 +394,9 @@ prepare(struct tier_dram *dram, const struct tier_dram_options *options)
     if (status != CASCADE_OK) {
         return status;
     }
-    dram->slots = allocator_array(options->allocator, options->blocks_max,
-                                  sizeof(struct tier_dram_slot));
-    if (dram->slots == NULL) {
-        return error_set(CASCADE_NO_MEMORY, "no memory for %u DRAM slots",
-                         options->blocks_max);
+    status = make_slots(dram, options);
+    if (status != CASCADE_OK) {
+        return status;
     }
     status = arena_open(options->allocator, "cascade-dram",
                         dram->capacity_bytes, options->huge_pages,
@@ -407,6 +439,7 @@ tier_dram_open(const struct tier_dram_options *options, struct tier_dram **dram)
     made->blocks_max = options->blocks_max;
     made->rank = options->rank;
     made->free_slot = TIER_DRAM_SLOT_NONE;
+    made->lingering_slot = TIER_DRAM_SLOT_NONE;
     status = prepare(made, options);
     if (status == CASCADE_OK && pthread_mutex_init(&made->mutex, NULL) != 0) {
         status = error_set(CASCADE_NO_MEMORY, "no memory for a mutex");
@@ -439,9 +472,11 @@ tier_dram_close(struct tier_dram *dram)
                          (unsigned long long)pins);
     }
     blocks = atomic_load(&dram->blocks);
-    if (dram->slots_used != blocks) {
+    // What lingers is of no concern to this process any more: peers have their
+    // own mapping.
+    if (dram->slots_used - dram->lingering != blocks) {
         return error_set(CASCADE_BUSY, "%u blocks are being written to DRAM",
-                         dram->slots_used - blocks);
+                         dram->slots_used - dram->lingering - blocks);
     }
     check(pthread_mutex_destroy(&dram->mutex) == 0);
     check(pthread_mutex_destroy(&dram->count_mutex) == 0);
@@ -541,8 +576,9 @@ tier_dram_is_valid(struct tier_dram *dram)
         extents++;
         slot = &dram->slots[extent.number];
         valid = extent.number < dram->fresh_slot &&
-                units_round_up(slot->bytes, dram->granule_bytes) ==
-                    extent.bytes;
+                (units_round_up(slot->bytes, dram->granule_bytes) ==
+                     extent.bytes ||
+                 tier_dram_lingers_locked(dram, extent.number));
     }
     valid = valid && extents <= dram->slots_used;
     tier_dram_unlock(dram);

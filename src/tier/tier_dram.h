@@ -33,7 +33,8 @@ struct tier_dram_options {
     uint32_t blocks_max;     // slots; also bounds the entries of a policy
     uint64_t granule_bytes;  // power of two; 0 = 4 KiB
     bool huge_pages;
-    uint16_t rank; // put into places
+    uint16_t rank;     // put into places
+    bool shares_words; // peers of the node may see the words of the slots
     const struct allocator *allocator;
     struct pool *pool; // may be NULL; helps with large writes
 };
@@ -149,6 +150,45 @@ tier_dram_slot_bytes(struct tier_dram *dram, uint32_t slot);
 // The arena, for populating in the background and for passing its file.
 struct arena *
 tier_dram_arena(struct tier_dram *dram);
+
+// --- readers in other processes
+//
+// A peer maps the arena and the words, writes (slot, generation) where the
+// owner sees it, fences, and reads the bytes only if tier_dram_peer_holds then
+// says so. The owner takes the slot out of service, fences, and asks
+// `is_watched`: of the two at least one sees the other. A watched slot is BUSY
+// for a release with `only_unpinned` and for a move; after any other release
+// its space lingers, unused, until a later look finds that nobody watches it.
+// Nothing waits for a peer.
+
+// Whether a peer reads the slot under that generation. Must not block; may be
+// called under the tier's lock, from any thread.
+typedef bool
+tier_dram_is_watched(void *context, uint32_t slot, uint32_t generation);
+
+// Before others use the tier.
+void
+tier_dram_watch(struct tier_dram *dram, tier_dram_is_watched *is_watched,
+                void *context);
+
+// The descriptor of the words and its size, for peers; -1 without
+// `shares_words`. Owned by the tier.
+int
+tier_dram_words_file(const struct tier_dram *dram);
+
+uint64_t
+tier_dram_words_bytes(const struct tier_dram *dram);
+
+// In the peer: whether the mapped words say that the place is in service, and
+// has that size. Acquires: what was written before the commit is visible then.
+bool
+tier_dram_peer_holds(const void *words, uint64_t words_bytes,
+                     const struct block_place *place);
+
+// Frees what no peer watches any more; now and then. True if something still
+// lingers.
+bool
+tier_dram_sweep(struct tier_dram *dram);
 
 // For tests and checkers: the extent map is sound, and used space is exactly
 // that of the slots in use. Call while nobody else uses the tier.

@@ -17,10 +17,11 @@
 #define TIER_DRAM_PINS (TIER_DRAM_OUT - 1)
 #define TIER_DRAM_SLOT_NONE UINT32_MAX
 
+// Peers may map the slots and read them (tier_dram_peer_holds).
 struct tier_dram_slot {
     // generation << 32 | TIER_DRAM_OUT | pins
     _Atomic uint64_t word;
-    uint64_t bytes; // of a free slot: the next free one
+    uint64_t bytes; // of a free or lingering slot: the next one in its list
 };
 
 struct tier_dram {
@@ -29,6 +30,10 @@ struct tier_dram {
     struct arena *arena;
     uint8_t *memory;
     struct tier_dram_slot *slots;
+    struct arena *words; // holds the slots if peers may see them, else NULL
+    // Set before others use the tier, or never.
+    tier_dram_is_watched *is_watched;
+    void *watch_context;
     uint64_t granule_bytes;
     uint64_t capacity_bytes;
     uint32_t blocks_max;
@@ -40,6 +45,9 @@ struct tier_dram {
     uint32_t free_slot;  // list of slots given back
     uint32_t fresh_slot; // slots never taken begin here
     uint32_t slots_used; // not free
+    // Out of service, unpinned here, but a peer may still read them.
+    uint32_t lingering_slot;
+    uint32_t lingering;
 
     pthread_mutex_t count_mutex; // a leaf; guards what follows
     uint32_t count_next;         // slot at which the walk over pins goes on
@@ -88,5 +96,42 @@ tier_dram_unlock(struct tier_dram *dram)
 {
     check(pthread_mutex_unlock(&dram->mutex) == 0);
 }
+
+// With the mutex held: the space and the number of the slot are free.
+static inline void
+tier_dram_free_locked(struct tier_dram *dram, uint32_t number)
+{
+    struct tier_dram_slot *slot = &dram->slots[number];
+
+    extent_release(dram->map, number);
+    slot->bytes = dram->free_slot;
+    dram->free_slot = number;
+    dram->slots_used--;
+}
+
+// After the word of the slot was changed so that no new reader starts: whether
+// a peer reads that generation.
+static inline bool
+tier_dram_has_watchers(const struct tier_dram *dram, uint32_t number,
+                       uint32_t generation)
+{
+    if (dram->is_watched == NULL) {
+        return false;
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+    return dram->is_watched(dram->watch_context, number, generation);
+}
+
+// The slot is out of service and unpinned: frees it, or lets it linger.
+void
+tier_dram_let_go(struct tier_dram *dram, uint32_t number);
+
+// With the mutex held: frees what no peer reads any more; how many.
+uint32_t
+tier_dram_sweep_locked(struct tier_dram *dram);
+
+// With the mutex held.
+bool
+tier_dram_lingers_locked(const struct tier_dram *dram, uint32_t number);
 
 #endif

@@ -210,6 +210,11 @@ tier_dram_move(struct tier_dram *dram, struct tier_pin *pin,
             memory_order_acq_rel, memory_order_relaxed)) {
         return (word & TIER_DRAM_OUT) != 0 ? CASCADE_STALE : CASCADE_BUSY;
     }
+    if (tier_dram_has_watchers(dram, number, pin->place.generation)) {
+        // The new generation was never in service: nobody has seen it.
+        atomic_store_explicit(&slot->word, word, memory_order_release);
+        return CASCADE_BUSY;
+    }
     *place = pin->place;
     place->generation = generation;
     place->offset = filled->offset;
