@@ -206,7 +206,7 @@ directory_relist(struct directory *directory, const struct block_id *id,
         (block_place_is_set(old) ? matching_place(content, old) != NULL
                                  : !directory_is_listed(&content->cold))) {
         bool own = (place->flags & BLOCK_PLACE_OWN) != 0;
-        bool was_dirty = directory_content_is_dirty(content);
+        bool was_dirty = directory_content_is_dirty(directory, content);
 
         directory_list_place(directory, content, place);
         content->cold.durable = own && durable ? 1 : 0;
