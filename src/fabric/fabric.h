@@ -17,6 +17,7 @@
 #ifndef FABRIC_FABRIC_H
 #define FABRIC_FABRIC_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,6 +46,9 @@ struct fabric_transfer {
     void (*ended)(struct fabric_transfer *transfer, enum cascade_status status);
     void *context;
     uint64_t engine[6]; // of the implementation
+    // Of the port.
+    void *port;
+    void (*then)(struct fabric_transfer *transfer, enum cascade_status status);
 };
 
 // What the port gives to the fabric.
@@ -108,6 +112,9 @@ struct fabric {
     uint64_t job;
     // A new start of the same rank has a higher one (sim; else 1).
     uint32_t incarnation;
+    // FABRIC_INLINE: the port adds one whenever it was given something or has
+    // done something, so that `idle` knows whom to wake. May be NULL.
+    _Atomic uint32_t *doorbell;
 };
 
 #endif

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The port of a rank: the one thread that makes every call of the fabric, and
+// The port of a rank: one engine that makes every call of the fabric, and
 // requests with answers and deadlines on top of it. Subjects are numbered by
 // whoever uses the port; it knows none.
+//
+// The engine is whoever holds its lock: the port's thread, or a caller that
+// waits and finds the lock free, which saves both the change of threads. It is
+// called "the engine thread" here and elsewhere. So nobody may wait with a lock
+// in hand that a handler takes.
 //
 // Invariants:
 // - messages of one pair of ranks are handled in the order in which they were
@@ -92,7 +97,8 @@ enum cascade_status
 fabric_port_start(struct fabric_port *port) MUST_USE;
 
 // Ends the thread; open calls end with CLOSED. Sends what is queued first, for
-// at most a second.
+// at most a second. Later calls end with CLOSED, answers are dropped, posts run
+// at close.
 void
 fabric_port_stop(struct fabric_port *port);
 
@@ -136,18 +142,19 @@ struct fabric_call {
 
     // Set when it has ended. OK and refusals of the other side: what it
     // answered. TIMEOUT, CLOSED (rank lost or port stopping), TOO_SMALL (the
-    // answer does not fit), UNSUPPORTED.
+    // answer does not fit; reply_bytes is what it needs), UNSUPPORTED.
     enum cascade_status status;
     size_t reply_bytes;
 
-    // Of the port.
+    // Of the port. The state is 0 before the first use.
     _Atomic uint32_t state;
     uint64_t ticket;
     struct fabric_call *next;
     struct fabric_call *previous;
 };
 
-// Any thread. A call that cannot be queued ends at once (BUSY).
+// Any thread. A call that cannot be queued ends at once (BUSY; CLOSED after
+// stop); its `ended` is called on the engine thread all the same.
 void
 fabric_port_begin(struct fabric_port *port, struct fabric_call *call);
 
@@ -219,6 +226,11 @@ fabric_port_read(struct fabric_port *port, uint16_t from, uint64_t offset,
 bool
 fabric_port_step(struct fabric_port *port);
 
+// When a step will have something to do though nothing came: timers, deadlines,
+// what must be sent again. UINT64_MAX: never. Any thread.
+uint64_t
+fabric_port_due_ns(struct fabric_port *port);
+
 // Waits until every rank has called it as often, or the deadline: the only
 // collective. TIMEOUT (the message names a rank that is missing), CLOSED.
 enum cascade_status
@@ -232,6 +244,7 @@ struct fabric_port_usage {
     uint64_t bytes_received;
     uint64_t calls_timed_out;
     uint64_t unhandled;
+    uint64_t malformed;   // messages that were dropped
     uint64_t queue_depth; // notices, requests and answers not sent yet
     uint64_t wakes;       // of the engine thread from its sleep
 };
