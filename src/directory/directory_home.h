@@ -58,12 +58,15 @@ struct directory_home_options {
     uint16_t rank_count;
     uint32_t max_keys; // of this home
     uint32_t max_ids;
-    uint32_t line_max; // changes that wait, all keys together (bounded)
+    // Changes that wait for something, all keys together; claims; and those who
+    // wait for the end of a claim. What finds no room is answered with BUSY.
+    uint32_t line_max;
+    uint64_t salt; // random, so that nobody knows which keys share a bucket
     bool rebind_allowed;
     bool keep_removals;   // there is a cold tier
     uint64_t lease_ns;    // of a binding
     uint64_t claim_ns;    // of a claim on an id
-    uint64_t patience_ns; // for an answer to renew and adopt
+    uint64_t patience_ns; // for the answer of a custodian; then asked again
 };
 
 enum cascade_status
@@ -129,6 +132,6 @@ directory_home_usage(const struct directory_home *home,
 
 // For tests: every invariant.
 bool
-directory_home_is_valid(const struct directory_home *home);
+directory_home_is_valid(struct directory_home *home);
 
 #endif

@@ -65,6 +65,12 @@ directory_leases_drop(struct directory_leases *leases,
 void
 directory_leases_drop_all(struct directory_leases *leases);
 
+// Drops all below the version, and installs none below it any more: a home that
+// was not cleared yet may still give them.
+void
+directory_leases_clear(struct directory_leases *leases,
+                       struct block_version version);
+
 // Where the bytes were found, if the lease is still of this version.
 void
 directory_leases_hint(struct directory_leases *leases,

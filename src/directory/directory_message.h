@@ -19,14 +19,15 @@
 
 #define DIRECTORY_SHARDS_VIRTUAL 4096
 #define DIRECTORY_RANK_NONE UINT16_MAX
-#define DIRECTORY_COPIES_MAX 4 // ranks with a copy that a home names
+#define DIRECTORY_COPIES_MAX 4          // ranks with a copy that a home names
+#define DIRECTORY_MESSAGE_COUNT_MAX 512 // things that one message names
 
 enum directory_subject {
     // To the home of a key.
     DIRECTORY_SUBJECT_LOOKUP = 1,   // lookup[] -> found[]
     DIRECTORY_SUBJECT_BIND = 2,     // bind -> bound
-    DIRECTORY_SUBJECT_REMOVE = 3,   // remove -> removed
-    DIRECTORY_SUBJECT_PROTECT = 4,  // protect -> protected
+    DIRECTORY_SUBJECT_REMOVE = 3,   // remove -> block_version, of the removal
+    DIRECTORY_SUBJECT_PROTECT = 4,  // protect -> block_version, the new one
     DIRECTORY_SUBJECT_GONE = 5,     // gone[], a notice
     DIRECTORY_SUBJECT_ANNOUNCE = 6, // announce[] -> nothing (open only)
     // To the home of an id.
