@@ -270,6 +270,8 @@ segment_io_submit(struct segment_io *io, struct segment_io_request *request)
 {
     check(segment_io_has_room(io));
     check(request->bytes > 0 && request->bytes <= REQUEST_BYTES_MAX);
+    check(request->head_bytes < request->bytes &&
+          request->head_bytes % request->file->alignment_bytes == 0);
     request->error = 0;
     request->done = 0;
     request->resume = 0;

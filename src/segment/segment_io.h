@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "base/allocator.h"
 #include "base/attributes.h"
@@ -43,8 +44,12 @@ struct segment_io_request {
     const struct segment_io_file *file;
     bool write;
     void *data;
-    uint64_t bytes;
+    uint64_t bytes; // of head and data together
     uint64_t offset;
+    // What lies at `offset`, before the bytes of `data`, has memory of its own:
+    // whole alignment units, fewer than `bytes`; 0 = there is none.
+    void *head;
+    uint64_t head_bytes;
     // Out: 0, or the positive errno. `done` is less than `bytes` after a
     // failure, and where a read met the end of the file.
     int error;
@@ -53,6 +58,7 @@ struct segment_io_request {
     // The engine's.
     uint64_t resume; // where the system call under way began
     uint32_t retries;
+    struct iovec parts[2]; // of the system call under way
     struct segment_io_request *next;
 };
 

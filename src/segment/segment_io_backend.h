@@ -18,7 +18,8 @@ struct segment_io_backend {
                                   void **self);
     void (*destroy)(void *self);
 
-    // Starts the call for the bytes from request->resume on. Never blocks for
+    // Starts the call for the bytes from request->resume on, or for the first
+    // of them: the head alone is short and goes on. Never blocks for
     // long in io_uring; pread leaves the work to `wait`.
     void (*submit)(void *self, struct segment_io_request *request);
 
@@ -28,6 +29,26 @@ struct segment_io_backend {
     // A call that has ended; NULL if none has. Never blocks for long.
     struct segment_io_request *(*poll)(void *self, ssize_t *result);
 };
+
+// Sets request->parts to what is left from request->resume on; returns their
+// number.
+static inline unsigned
+segment_io_parts(struct segment_io_request *request)
+{
+    uint64_t head = request->head_bytes;
+    uint64_t resume = request->resume;
+    unsigned count = 0;
+
+    if (resume < head) {
+        request->parts[count].iov_base = (uint8_t *)request->head + resume;
+        request->parts[count].iov_len = head - resume;
+        count++;
+        resume = head;
+    }
+    request->parts[count].iov_base = (uint8_t *)request->data + (resume - head);
+    request->parts[count].iov_len = request->bytes - resume;
+    return count + 1;
+}
 
 // Requests in the order they came.
 struct segment_io_queue {

@@ -50,10 +50,13 @@ pread_wait(void *self, ssize_t *result)
     struct pread_engine *engine = self;
     const struct file_system *files = engine->files;
     struct segment_io_request *request = segment_io_queue_pop(&engine->queue);
-    char *data = (char *)request->data + request->resume;
-    size_t bytes = request->bytes - request->resume;
+    void *data;
+    size_t bytes;
     uint64_t offset = request->offset + request->resume;
 
+    (void)segment_io_parts(request);
+    data = request->parts[0].iov_base;
+    bytes = request->parts[0].iov_len;
     if (request->write) {
         *result = files->pwrite(files->self, request->file->file, data, bytes,
                                 offset);

@@ -80,8 +80,8 @@ uring_submit(void *self, struct segment_io_request *request)
 {
     struct uring_engine *engine = self;
     struct io_uring_sqe *entry;
-    char *data = (char *)request->data + request->resume;
-    unsigned bytes = (unsigned)(request->bytes - request->resume);
+    const struct iovec *parts = request->parts;
+    unsigned count = segment_io_parts(request);
     uint64_t offset = request->offset + request->resume;
 
     segment_io_queue_push(&engine->waiting, request);
@@ -90,10 +90,16 @@ uring_submit(void *self, struct segment_io_request *request)
     }
     entry = io_uring_get_sqe(&engine->ring);
     check(entry != NULL); // the ring holds as many as may be in flight
-    if (request->write) {
-        io_uring_prep_write(entry, request->file->file, data, bytes, offset);
+    if (count > 1 && request->write) {
+        io_uring_prep_writev(entry, request->file->file, parts, count, offset);
+    } else if (count > 1) {
+        io_uring_prep_readv(entry, request->file->file, parts, count, offset);
+    } else if (request->write) {
+        io_uring_prep_write(entry, request->file->file, parts->iov_base,
+                            (unsigned)parts->iov_len, offset);
     } else {
-        io_uring_prep_read(entry, request->file->file, data, bytes, offset);
+        io_uring_prep_read(entry, request->file->file, parts->iov_base,
+                           (unsigned)parts->iov_len, offset);
     }
     io_uring_sqe_set_data(entry, request);
     note_submitted(engine, io_uring_submit(&engine->ring));

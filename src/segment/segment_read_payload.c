@@ -23,10 +23,12 @@
 // the last one is checked. A multiple of every alignment, a part of a chunk.
 #define TAIL_BYTES (512 * KIB)
 
-// Of what is not issued yet, this part may be in flight beyond what the engine
-// asks for: a long stream is deep, which a thread that has to wait for its core
-// needs, and gets shallow towards its end.
-#define FLIGHT_PART 4
+// For what is not issued yet, this many halves of it may be in flight beyond
+// what the engine asks for: a long stream is deep, which a thread that has to
+// wait for its core needs, and gets shallow towards its end. Where the disk ends
+// all it has together, each turn is that much shorter than the one before: its
+// bytes are on their way while those of the one before are checked.
+#define FLIGHT_HALVES 3
 
 // Where the issue of parts has come to.
 struct issue {
@@ -75,6 +77,7 @@ aim_at_staging(struct segment_reader *reader, struct segment_reader_part *part,
     part->lead = offset - part->io.offset;
     part->io.bytes = units_round_up(part->lead + bytes, alignment);
     part->io.data = part->staging;
+    part->is_staged = true;
 }
 
 static struct segment_reader_part *
@@ -159,6 +162,27 @@ direct_bytes(const struct segment_reader *reader,
     return units_round_down(bytes, TAIL_BYTES);
 }
 
+// True if the header before the payload can come with its first part: a small
+// request of its own costs a disk as much as a long one.
+static bool
+header_is_aligned(const struct segment_read_request *request)
+{
+    return header_bytes_of(request) % request->file->alignment_bytes == 0;
+}
+
+// Adds the header to the part of a payload that begins it.
+static void
+add_header(struct segment_reader *reader, struct segment_reader_part *part)
+{
+    uint32_t header_bytes = header_bytes_of(part->request);
+
+    part->staging = reader->stages[--reader->stage_count];
+    part->io.head = part->staging;
+    part->io.head_bytes = header_bytes;
+    part->io.offset -= header_bytes;
+    part->io.bytes += header_bytes;
+}
+
 // Issues the part at `at` and returns its length.
 static uint64_t
 issue_part(struct segment_reader *reader, struct segment_read_request *request,
@@ -173,6 +197,9 @@ issue_part(struct segment_reader *reader, struct segment_read_request *request,
         part->io.offset = request->offset + at;
         part->io.bytes = units_round_up(bytes, request->file->alignment_bytes);
         part->io.data = (uint8_t *)request->memory + at;
+        if (at == 0 && request->facts != NULL && header_is_aligned(request)) {
+            add_header(reader, part);
+        }
     } else {
         part->bytes = part_bytes(request, at,
                                  segment_io_request_bytes(reader->io), is_last);
@@ -227,7 +254,10 @@ issue_next(struct segment_reader *reader, struct issue *issue)
                 continue;
             }
             issue->header_done = true;
-            if (request->facts != NULL) {
+            if (request->facts != NULL &&
+                (direct_bytes(reader, request, 0,
+                              issue->next + 1 == issue->count) == 0 ||
+                 !header_is_aligned(request))) {
                 issue_header(reader, request);
                 return true;
             }
@@ -249,19 +279,18 @@ issue_next(struct segment_reader *reader, struct issue *issue)
 }
 
 static enum cascade_status
-check_header(const struct segment_reader_part *part)
+check_header(const struct segment_read_request *request, const uint8_t *data)
 {
-    const struct segment_read_request *request = part->request;
-    const uint8_t *data = (const uint8_t *)part->io.data + part->lead;
-    uint64_t header_offset = request->offset - part->bytes;
+    uint32_t header_bytes = header_bytes_of(request);
+    uint64_t header_offset = request->offset - header_bytes;
     struct segment_record_header record;
     struct segment_entry entry;
     uint32_t crc;
 
-    if (!segment_format_peek_record(data, part->bytes, request->facts->uuid,
+    if (!segment_format_peek_record(data, header_bytes, request->facts->uuid,
                                     header_offset,
                                     request->facts->alignment_bytes, &record) ||
-        record.header_bytes != part->bytes ||
+        record.header_bytes != header_bytes ||
         record.kind != SEGMENT_RECORD_BLOCK ||
         !segment_format_check_record(data, &record, &crc)) {
         return corrupt(request, "the header of the block");
@@ -305,19 +334,27 @@ take_part(const struct segment_reader_part *part)
 {
     struct segment_read_request *request = part->request;
     const uint8_t *data = (const uint8_t *)part->io.data + part->lead;
+    enum cascade_status status;
 
-    if (part->io.error != 0 || part->io.done < part->lead + part->bytes) {
+    if (part->io.error != 0 ||
+        part->io.done < part->io.head_bytes + part->lead + part->bytes) {
         return segment_io_status(&part->io);
     }
     if (part->is_header) {
-        return check_header(part);
+        return check_header(request, data);
+    }
+    if (part->io.head_bytes > 0) {
+        status = check_header(request, part->io.head);
+        if (status != CASCADE_OK) {
+            return status;
+        }
     }
     for (uint64_t done = 0; done < part->bytes;) {
         uint64_t at = part->at + done;
         uint64_t now = units_min(SEGMENT_CHUNK_BYTES - at % SEGMENT_CHUNK_BYTES,
                                  part->bytes - done);
 
-        take_bytes(request, at, data + done, now, part->staging != NULL);
+        take_bytes(request, at, data + done, now, part->is_staged);
         done += now;
         at += now;
         if (at % SEGMENT_CHUNK_BYTES == 0 || at == request->bytes) {
@@ -368,7 +405,7 @@ issue_more(struct segment_reader *reader, struct issue *issue)
 {
     while (reader->used < reader->part_count && reader->stage_count > 0 &&
            reader->flying_bytes < units_max(segment_io_flight_bytes(reader->io),
-                                            issue->left / FLIGHT_PART) &&
+                                            issue->left / 2 * FLIGHT_HALVES) &&
            segment_io_has_room(reader->io)) {
         if (!issue_next(reader, issue)) {
             return false;

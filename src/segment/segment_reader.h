@@ -8,15 +8,16 @@
 
 #include "segment/segment_read.h"
 
-// A part of a payload, or the header before it, on its way.
+// A part of a payload, or the header before it, or both, on its way.
 struct segment_reader_part {
     struct segment_io_request io;
     struct segment_read_request *request; // NULL = free
-    void *staging;                        // NULL = read where it belongs
+    void *staging;                        // of data or head; may be NULL
     uint64_t lead;  // bytes before the wanted ones, from rounding
     uint64_t at;    // of the payload
     uint64_t bytes; // wanted
-    bool is_header;
+    bool is_header; // only; with payload, the header is the request's head
+    bool is_staged; // the bytes have to be copied to where they belong
     bool is_done;
 };
 

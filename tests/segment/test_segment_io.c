@@ -189,6 +189,53 @@ test_short_transfers_go_on(void **state)
     free(back);
 }
 
+// A head in memory of its own is moved with the data, wherever a transfer
+// stops: within the head, at its end, or behind it.
+static void
+test_head_and_data(void **state)
+{
+    static const ssize_t stops[] = {PIECE,    4096,     5000, 8192,
+                                    8192 + 1, 3 * 4096, 1,    -EINTR};
+    const size_t head_bytes = 8192;
+    uint8_t *data = pattern(PIECE);
+    uint8_t *back = pattern(PIECE);
+    uint8_t *head = pattern(head_bytes);
+
+    (void)state;
+    for (size_t k = 0; k < 2 * sizeof(stops) / sizeof(stops[0]); k++) {
+        struct answers answers = {.first = stops[k / 2]};
+        struct fixture fixture;
+        struct segment_io_file file;
+        struct segment_io_request request = {.bytes = PIECE, .write = true};
+
+        memcpy(head, data, head_bytes);
+        fixture_open(&fixture, kinds[k % 2], NULL, answer, &answers);
+        open_file(&fixture, &file);
+        request.file = &file;
+        request.head = head;
+        request.head_bytes = head_bytes;
+        request.data = data + head_bytes;
+        segment_io_run(fixture.io, &request);
+        assert_int_equal(segment_io_status(&request), CASCADE_OK);
+        assert_int_equal(request.done, PIECE);
+        answers.calls = 0;
+        memset(back, 0, PIECE);
+        memset(head, 0, head_bytes);
+        request.write = false;
+        request.data = back;
+        segment_io_run(fixture.io, &request);
+        assert_int_equal(segment_io_status(&request), CASCADE_OK);
+        assert_memory_equal(head, data, head_bytes);
+        assert_memory_equal(back, data + head_bytes, PIECE - head_bytes);
+        assert_int_equal(back[PIECE - head_bytes], 0);
+        segment_io_close(fixture.io, &file);
+        fixture_close(&fixture);
+    }
+    free(data);
+    free(back);
+    free(head);
+}
+
 static void
 test_errors(void **state)
 {
@@ -296,6 +343,7 @@ main(void)
         cmocka_unit_test(test_write_and_read),
         cmocka_unit_test(test_end_of_file),
         cmocka_unit_test(test_short_transfers_go_on),
+        cmocka_unit_test(test_head_and_data),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_choice_of_engine),
         cmocka_unit_test(test_open_without_direct),
