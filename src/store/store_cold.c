@@ -8,6 +8,7 @@
 // Whoever changes a binding while its record is on the way finds it dirty
 // again: directory_note_record compares versions.
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -227,6 +228,7 @@ store_write_pending(struct cascade *store)
                       store_now(store) - begin_ns);
     writer->count = 0;
     writer->bytes = 0;
+    memset(writer->lists, 0, sizeof(writer->lists));
     metric_set_at(store->metrics, METRIC_QUEUE_DEPTH, METRIC_QUEUE_COLD_WRITES,
                   0);
     store_room_changed(store);
@@ -240,6 +242,37 @@ batch_bytes(const struct cascade *store)
     uint64_t bytes = units_min(BATCH_BYTES, store->settings.cold_queue_bytes);
 
     return units_min(bytes, store->cold_capacity_bytes / BATCH_PART);
+}
+
+// Where the payloads of the batch that may have this id begin.
+static uint16_t *
+list_of(struct store_writer *writer, const struct block_id *id)
+{
+    uint16_t digest;
+
+    static_assert(STORE_WRITE_BATCH < UINT16_MAX, "numbers fit");
+    memcpy(&digest, id->bytes, sizeof(digest));
+    return &writer->lists[digest % STORE_WRITE_LISTS];
+}
+
+static bool
+is_in_batch(struct store_writer *writer, const struct block_id *id)
+{
+    uint16_t at = *list_of(writer, id);
+
+    while (at > 0 && !block_id_equal(&writer->puts[at - 1].label.id, id)) {
+        at = writer->earlier[at - 1];
+    }
+    return at > 0;
+}
+
+static void
+note_in_batch(struct store_writer *writer)
+{
+    uint16_t *list = list_of(writer, &writer->puts[writer->count].label.id);
+
+    writer->earlier[writer->count] = *list;
+    *list = (uint16_t)(writer->count + 1);
 }
 
 // Adds a record; writes the batch when it is full.
@@ -262,6 +295,7 @@ add_put(struct cascade *store, const struct block_label *label,
         put->checksum = pin->place.checksum;
         writer->pins[writer->count] = *pin;
         writer->bytes += pin->place.bytes;
+        note_in_batch(writer);
     } else if ((label->flags & (BLOCK_LABEL_REMOVAL | BLOCK_LABEL_CLEAR)) ==
                0) {
         put->label.flags |= BLOCK_LABEL_BIND;
@@ -274,18 +308,6 @@ add_put(struct cascade *store, const struct block_label *label,
         return store_write_pending(store);
     }
     return CASCADE_OK;
-}
-
-static bool
-is_in_batch(const struct store_writer *writer, const struct block_id *id)
-{
-    for (size_t i = 0; i < writer->count; i++) {
-        if (writer->puts[i].payload != NULL &&
-            block_id_equal(&writer->puts[i].label.id, id)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 // Adds the payload of a binding whose content segments lack.

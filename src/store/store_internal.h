@@ -44,6 +44,8 @@
 
 #define STORE_LOADS_MAX 512
 #define STORE_WRITE_BATCH 2048
+// Lists by content id among them; a power of two.
+#define STORE_WRITE_LISTS 2048
 #define STORE_TOUCHES_PER_LANE 256
 #define STORE_WINDOW_SLOTS_MAX 8192
 #define STORE_WANTED_MAX 1024
@@ -107,6 +109,9 @@ struct store_writer {
     uint8_t keys[STORE_WRITE_BATCH][CASCADE_KEY_BYTES_MAX];
     struct tier_segment_put puts[STORE_WRITE_BATCH]; // to be appended
     struct tier_pin pins[STORE_WRITE_BATCH];
+    // Payloads among them, by content id: numbers from 1, the last one first.
+    uint16_t lists[STORE_WRITE_LISTS];
+    uint16_t earlier[STORE_WRITE_BATCH];
     size_t count;
     uint64_t bytes;
     uint64_t left;    // blocks that could not be written
