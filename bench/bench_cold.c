@@ -50,7 +50,8 @@ write_raw(const struct bench_run *run, struct raw_shape shape, uint64_t *ns)
     return raw_io_write(path, run->source.data, run_bytes(run), shape, ns);
 }
 
-// Reads the raw file as a get does, block after block, or as one batch.
+// Reads the raw file as gets do, as many blocks at a time as there are threads,
+// or as one batch.
 static enum cascade_status
 read_raw(const struct bench_run *run, bool by_block, struct raw_shape shape,
          uint64_t *ns)
@@ -59,7 +60,8 @@ read_raw(const struct bench_run *run, bool by_block, struct raw_shape shape,
 
     raw_path(run, path, sizeof(path));
     return raw_io_read(path, run->target.data, run_bytes(run),
-                       by_block ? run->block_bytes : 0, shape, ns);
+                       by_block ? run->threads * run->block_bytes : 0, shape,
+                       ns);
 }
 
 // Tries each shape three times and keeps the one with the best time.
@@ -140,25 +142,35 @@ get_one(struct bench_run *run, size_t i, bool *missed)
     return status == CASCADE_NOT_FOUND ? CASCADE_OK : status;
 }
 
-// Gets block after block, timed, and compares.
+static enum cascade_status
+get_some(struct bench_run *run, uint32_t thread, void *context)
+{
+    bool *missed = context;
+    size_t blocks = run->blocks / run->threads;
+    enum cascade_status status = CASCADE_OK;
+
+    // Turn by turn, so that threads read beside each other as the limit does.
+    for (size_t i = 0; i < blocks && status == CASCADE_OK; i++) {
+        size_t block = i * run->threads + thread;
+
+        status = get_one(run, block, &missed[block]);
+    }
+    return status;
+}
+
+// Gets block after block in each thread, timed, and compares.
 static enum cascade_status
 get_all(struct bench_run *run, struct bench_sample *sample)
 {
     bool *missed = allocator_array(allocator_system(), run->blocks, 1);
-    enum cascade_status status = CASCADE_OK;
-    uint64_t begin_cpu_ns;
+    enum cascade_status status;
 
     if (missed == NULL) {
         return error_set(CASCADE_NO_MEMORY, "no memory for a round");
     }
     content_poison(run->target.data, run_bytes(run));
-    begin_cpu_ns = bench_cpu_ns();
-    sample->work.ns = bench_now();
-    for (size_t i = 0; i < run->blocks && status == CASCADE_OK; i++) {
-        status = get_one(run, i, &missed[i]);
-    }
-    sample->work.ns = bench_now() - sample->work.ns;
-    sample->cpu_ns = bench_cpu_ns() - begin_cpu_ns;
+    status = bench_parallel(run, get_some, missed, &sample->work.ns);
+    sample->cpu_ns = run->parallel_cpu_ns;
     if (status == CASCADE_OK) {
         bench_compare_target(run, 0, missed, sample);
     }

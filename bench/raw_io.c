@@ -24,7 +24,8 @@ struct raw_io {
 };
 
 const struct raw_shape raw_shapes[] = {
-    {1 * MIB, 8}, {4 * MIB, 4}, {16 * MIB, 2}, {256 * KIB, 16}, {0, 0},
+    {1 * MIB, 8},  {2 * MIB, 16},   {4 * MIB, 4},
+    {16 * MIB, 2}, {256 * KIB, 16}, {0, 0},
 };
 
 static void
