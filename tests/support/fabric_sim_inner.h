@@ -2,7 +2,8 @@
 //
 // What the files of the simulated fabric share: fabric_sim.c has time, the
 // queue of events and what goes wrong; fabric_sim_fiber.c who runs;
-// fabric_sim_table.c the fabric of a rank. Not for anyone else.
+// fabric_sim_table.c and fabric_sim_bulk.c the fabric of a rank. Not for anyone
+// else.
 
 #ifndef SUPPORT_FABRIC_SIM_INNER_H
 #define SUPPORT_FABRIC_SIM_INNER_H
@@ -190,10 +191,24 @@ sim_virtual_ns(struct fabric_sim *sim, uint16_t rank, uint64_t steady_ns);
 bool
 sim_advance(struct fabric_sim *sim, uint64_t end_ns);
 
-// --- fabric_sim_table.c
+// --- fabric_sim_bulk.c
 
-void
-sim_arrive(struct fabric_sim *sim, struct fabric_sim_message *message);
+enum fabric_sim_word {
+    SIM_WORD_NEXT = 0, // of a transfer that has ended
+    SIM_WORD_STATUS = 1,
+};
+
+enum cascade_status
+sim_push(void *endpoint, uint16_t to, uint64_t tag, const void *memory,
+         uint64_t bytes, struct fabric_transfer *transfer);
+
+enum cascade_status
+sim_land(void *endpoint, uint16_t from, uint64_t tag, void *memory,
+         uint64_t bytes, struct fabric_transfer *transfer);
+
+enum cascade_status
+sim_read(void *endpoint, uint16_t from, uint64_t offset, void *memory,
+         uint64_t bytes, struct fabric_transfer *transfer);
 
 void
 sim_bulk_event(struct fabric_sim *sim, struct fabric_sim_bulk *bulk);
@@ -201,6 +216,14 @@ sim_bulk_event(struct fabric_sim *sim, struct fabric_sim_bulk *bulk);
 // Ends whatever the endpoint has with others; the others' sides as well.
 void
 sim_end_transfers(struct fabric_sim *sim, struct fabric_sim_endpoint *endpoint);
+
+// --- fabric_sim_table.c
+
+bool
+sim_happens(struct fabric_sim *sim, uint32_t ppm);
+
+void
+sim_arrive(struct fabric_sim *sim, struct fabric_sim_message *message);
 
 // What a healed pair held is on its way.
 void
