@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "directory/directory_table.h"
 #include "store_fixture.h"
 
 #define BYTES 40000
@@ -239,6 +240,77 @@ lift(void *context)
     return NULL;
 }
 
+// The store's policy, with a look at each change: whether the lock of the block's
+// id was held.
+static struct watched_policy {
+    struct policy_table table;
+    const struct policy_table *below;
+    pthread_mutex_t *id_lock;
+    uint32_t changes; // guarded by policy_lock
+    uint32_t unguarded;
+} watched;
+
+static void
+change_watched(void *state, uint32_t entry, uint32_t flags)
+{
+    watched.changes++;
+    if (pthread_mutex_trylock(watched.id_lock) == 0) {
+        check(pthread_mutex_unlock(watched.id_lock) == 0);
+        watched.unguarded++;
+    }
+    watched.below->change(state, entry, flags);
+}
+
+static void
+watch_changes(struct cascade *store, const struct block_id *id)
+{
+    watched = (struct watched_policy){
+        .table = *store->policy,
+        .below = store->policy,
+        .id_lock = &directory_id_shard(store->directory, id)->lock,
+    };
+    watched.table.change = change_watched;
+    store->policy = &watched.table;
+}
+
+static bool
+is_marked(struct cascade *store, const struct directory_found *found)
+{
+    return (store->blocks[found->memory.slot].flags & STORE_SLOT_PROTECTED) !=
+           0;
+}
+
+// What the directory says of protection reaches the policy before the directory
+// can say something else: under the lock of the id, whoever asks for it.
+static void
+test_protection_is_told_under_the_id(void **state)
+{
+    struct cascade *store = store_start(&world, false, NULL);
+    struct directory_found found;
+
+    (void)state;
+    store_must_put(store, "one", 1, BYTES);
+    found = find(store, "one");
+    watch_changes(store, &found.id);
+    assert_int_equal(cascade_protect(store, store_name("one"), NULL),
+                     CASCADE_OK);
+    assert_int_equal(watched.changes, 1);
+    assert_true(is_marked(store, &found));
+    assert_int_equal(cascade_unprotect(store, store_name("one")), CASCADE_OK);
+    assert_int_equal(watched.changes, 2);
+    assert_false(is_marked(store, &found));
+    // A second key of the same content, and the end of the only protected one.
+    store_must_put(store, "two", 1, BYTES);
+    assert_int_equal(cascade_protect(store, store_name("two"), NULL),
+                     CASCADE_OK);
+    assert_true(is_marked(store, &found));
+    assert_int_equal(cascade_remove(store, store_name("two")), CASCADE_OK);
+    assert_false(is_marked(store, &found));
+    assert_true(watched.changes >= 4);
+    assert_int_equal(watched.unguarded, 0);
+    store_end(store);
+}
+
 // Whoever comes last, the policy and the directory agree.
 static void
 test_protecting_races_lifting(void **state)
@@ -254,7 +326,6 @@ test_protecting_races_lifting(void **state)
     assert_int_equal(pthread_create(&thread, NULL, lift, &race), 0);
     for (uint32_t i = 0; i < 10 * ROUNDS; i++) {
         struct directory_found found;
-        bool marked;
 
         meet(&race);
         assert_int_equal(cascade_protect(store, store_name("one"), NULL),
@@ -262,10 +333,8 @@ test_protecting_races_lifting(void **state)
         meet(&race);
         assert_int_equal(race.status, CASCADE_OK);
         found = find(store, "one");
-        marked = (store->blocks[found.memory.slot].flags &
-                  STORE_SLOT_PROTECTED) != 0;
-        assert_int_equal(marked, found.content_protected);
-        kept += marked ? 1 : 0;
+        assert_int_equal(is_marked(store, &found), found.content_protected);
+        kept += found.content_protected ? 1 : 0;
     }
     print_message("%u of %u protected at the end\n", kept, 10 * ROUNDS);
     assert_int_equal(pthread_join(thread, NULL), 0);
@@ -283,6 +352,8 @@ main(void)
                                         begin, finish),
         cmocka_unit_test_setup_teardown(
             test_an_eviction_never_takes_the_last_copy, begin, finish),
+        cmocka_unit_test_setup_teardown(test_protection_is_told_under_the_id,
+                                        begin, finish),
         cmocka_unit_test_setup_teardown(test_protecting_races_lifting, begin,
                                         finish),
     };
