@@ -13,6 +13,7 @@ from tool import BUILD, PROGRAM, ToolTest  # noqa: E402
 HOLD = BUILD / "tests/hold_store"
 DENY = BUILD / "tests/deny"
 SKIPPED = 77
+SPACE = ("unshare", "--mount", "sh", "-c")
 
 # What a script does in a confined place: a block in, and back, whole.
 ROUND_TRIP = f"""
@@ -60,3 +61,24 @@ class MannersTest(ToolTest):
     def need_root(self):
         if os.geteuid() != 0:
             self.skipTest("needs root")
+
+    def fill(self, mount):
+        """What a store does on a small disk of that kind."""
+        script = (f"{mount}\n"
+                  "cat > fill.sh <<'END'\n"
+                  "head -c 3000000 /dev/urandom > big\n"
+                  "full=0\n"
+                  "for k in 1 2 3 4 5 6 7 8 9; do\n"
+                  "    cp big $k && echo $k >> $k\n"
+                  "    $CASCADE put $k $k 2> err || { full=1; cat err >&2; }\n"
+                  "done\n"
+                  "test $full = 1 || exit 3\n"
+                  "$CASCADE get 1 | cmp - 1 || exit 4\n"
+                  "$CASCADE segment verify --quiet $CASCADE_COLD_PATH || exit 5\n"
+                  "$CASCADE rm 1 2 || true\n"
+                  "END\n"
+                  "sh fill.sh\n")
+        return self.run_in(
+            *SPACE, script, CASCADE=str(PROGRAM),
+            CASCADE_COLD_PATH=str(self.folder / "disk/store"),
+            CASCADE_COLD_CAPACITY="1GiB", CASCADE_DRAM_CAPACITY="16MiB")

@@ -5,36 +5,13 @@ import grp
 import os
 import stat
 
-from manners import MannersTest
+from manners import SPACE, MannersTest
 from tool import NO, PROGRAM, main
-
-SPACE = ("unshare", "--mount", "sh", "-c")
 
 
 class DiskTest(MannersTest):
     def put(self, key, data, **environment):
         return self.run_tool("put", key, "-", stdin=data, **environment)
-
-    def fill(self, mount):
-        """What a store does on a small disk of that kind."""
-        script = (f"{mount}\n"
-                  "cat > fill.sh <<'END'\n"
-                  "head -c 3000000 /dev/urandom > big\n"
-                  "full=0\n"
-                  "for k in 1 2 3 4 5 6 7 8 9; do\n"
-                  "    cp big $k && echo $k >> $k\n"
-                  "    $CASCADE put $k $k 2> err || { full=1; cat err >&2; }\n"
-                  "done\n"
-                  "test $full = 1 || exit 3\n"
-                  "$CASCADE get 1 | cmp - 1 || exit 4\n"
-                  "$CASCADE segment verify --quiet $CASCADE_COLD_PATH || exit 5\n"
-                  "$CASCADE rm 1 2 || true\n"
-                  "END\n"
-                  "sh fill.sh\n")
-        return self.run_in(
-            *SPACE, script, CASCADE=str(PROGRAM),
-            CASCADE_COLD_PATH=str(self.folder / "disk/store"),
-            CASCADE_COLD_CAPACITY="1GiB", CASCADE_DRAM_CAPACITY="16MiB")
 
     def test_full_tmpfs(self):
         self.need_root()

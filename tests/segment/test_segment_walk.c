@@ -59,6 +59,17 @@ write_small_file(struct damage *damage, const char *name, bool seal,
     segment_write_close(writer);
 }
 
+// The alignment unit that a file says it has.
+static uint32_t
+unit_of(const uint8_t *data)
+{
+    struct segment_file_header header;
+
+    memcpy(&header, data, sizeof(header));
+    assert_true(segment_format_alignment_is_valid(header.alignment));
+    return header.alignment;
+}
+
 static void
 start(struct damage *damage)
 {
@@ -91,12 +102,15 @@ flip_every_byte(bool seal)
     uint64_t bytes;
     uint8_t *data;
     uint64_t harmless = 0;
+    uint64_t unit;
 
     start(&damage);
     write_small_file(&damage, "a.seg", seal, 3);
     data = fixture_load(&damage.fixture, "a.seg", &bytes);
+    unit = unit_of(data);
     for (uint64_t i = 0; i < bytes; i++) {
-        if (i % 4096 >= 1152 && i % 4096 < 3840 && i % 11 != 0) {
+        if (i % unit >= 1152 && i % unit < unit - 256 &&
+            i % (11 * unit / 4096) != 0) {
             continue;
         }
         fixture_poke(&damage.fixture, "a.seg", i,
@@ -109,7 +123,7 @@ flip_every_byte(bool seal)
                     found.status == CASCADE_NOT_FOUND);
         // One byte costs at most one record (here: of three items), but for
         // the file header.
-        assert_true(found.intact + 3 >= damage.count || i < 4096);
+        assert_true(found.intact + 3 >= damage.count || i < unit);
         fixture_poke(&damage.fixture, "a.seg", i, data[i]);
     }
     assert_true(harmless < bytes);
@@ -140,16 +154,18 @@ test_header_bytes_set(void **state)
     struct damage damage;
     struct fixture_found found;
     uint64_t bytes;
+    uint64_t unit;
     uint8_t *data;
 
     (void)state;
     start(&damage);
     write_small_file(&damage, "a.seg", true, 3);
     data = fixture_load(&damage.fixture, "a.seg", &bytes);
+    unit = unit_of(data);
     for (uint64_t i = 0; i < bytes; i++) {
         uint8_t values[3] = {0, 255, (uint8_t)(data[i] + 1)};
 
-        if (i % 4096 >= 272 && i % 4096 < 3840) {
+        if (i % unit >= 272 && i % unit < unit - 256) {
             continue;
         }
         for (int k = 0; k < 3; k++) {
@@ -171,6 +187,7 @@ test_truncated_everywhere(void **state)
     struct damage damage;
     struct fixture_found found;
     uint64_t bytes;
+    uint64_t unit;
     uint8_t *data;
     uint32_t last = 0;
 
@@ -178,11 +195,12 @@ test_truncated_everywhere(void **state)
     start(&damage);
     write_small_file(&damage, "a.seg", true, 3);
     data = fixture_load(&damage.fixture, "a.seg", &bytes);
-    for (uint64_t at = 0; at < bytes; at += 4096) {
-        static const int beside[] = {0, 1, 100, 4095};
+    unit = unit_of(data);
+    for (uint64_t at = 0; at < bytes; at += unit) {
+        const uint64_t beside[] = {0, 1, 100, unit - 1};
 
         for (int k = 0; k < 4; k++) {
-            uint64_t end = units_min(at + (uint64_t)beside[k], bytes - 1);
+            uint64_t end = units_min(at + beside[k], bytes - 1);
 
             fixture_store(&damage.fixture, "b.seg", data, end);
             fixture_look(&damage.fixture, "b.seg", damage.items, damage.count,
@@ -218,6 +236,7 @@ test_garbage(void **state)
     struct fixture_found found;
     uint8_t *data = malloc(100000);
     uint64_t bytes;
+    uint64_t unit;
     uint8_t *good;
 
     (void)state;
@@ -236,8 +255,11 @@ test_garbage(void **state)
     // Garbage behind a good header.
     write_small_file(&damage, "c.seg", true, 3);
     good = fixture_load(&damage.fixture, "c.seg", &bytes);
+    unit = unit_of(good);
+    data = realloc(data, bytes);
+    assert_non_null(data);
     for (int round = 0; round < 300; round++) {
-        uint64_t from = 4096 + next_random() % 60000;
+        uint64_t from = unit + next_random() % (bytes - unit);
 
         memcpy(data, good, bytes);
         for (uint64_t i = from; i < bytes && i < from + 5000; i++) {
@@ -265,8 +287,10 @@ test_recycled_file(void **state)
     struct fixture_found found;
     uint64_t old_bytes;
     uint64_t bytes;
+    uint64_t unit;
     uint8_t *old_data;
     uint8_t *data;
+    uint8_t *saved;
 
     (void)state;
     start(&damage);
@@ -299,18 +323,20 @@ test_recycled_file(void **state)
     assert_int_equal(found.intact, damage.count);
     assert_false(found.sealed);
     // The same with holes where the new file's records failed.
-    for (uint64_t hole = 4096; hole < bytes; hole += 4096) {
-        uint8_t saved[4096];
-
-        memcpy(saved, old_data + hole, sizeof(saved));
-        memset(old_data + hole, 0, sizeof(saved));
+    unit = unit_of(data);
+    saved = malloc(unit);
+    assert_non_null(saved);
+    for (uint64_t hole = unit; hole < bytes; hole += unit) {
+        memcpy(saved, old_data + hole, unit);
+        memset(old_data + hole, 0, unit);
         fixture_store(&damage.fixture, "a.seg", old_data, old_bytes);
         fixture_look(&damage.fixture, "a.seg", damage.items, damage.count,
                      &found);
         assert_true(found.shown <= damage.count);
         assert_true(found.intact + 3 >= damage.count);
-        memcpy(old_data + hole, saved, sizeof(saved));
+        memcpy(old_data + hole, saved, unit);
     }
+    free(saved);
     free(old_data);
     free(data);
     fixture_items_free(older, 30);
@@ -357,13 +383,14 @@ test_record_at_wrong_place(void **state)
                      CASCADE_OK);
     assert_int_equal(shown, damage.count);
     assert_int_equal(result.walked_bytes, bytes);
-    assert_int_equal(result.bad_headers, bytes / 4096);
+    assert_int_equal(result.bad_headers, bytes / unit_of(data));
     assert_int_equal(result.highest.time_ns, 1005);
     assert_int_equal(result.lowest.time_ns, 1000);
     // Bounded by a walked length, as an index file says it.
     shown = 0;
-    assert_int_equal(segment_walk(damage.fixture.reader, file, &options, 8192,
-                                  count_entry, &shown, &result),
+    assert_int_equal(segment_walk(damage.fixture.reader, file, &options,
+                                  (uint64_t)2 * unit_of(data), count_entry,
+                                  &shown, &result),
                      CASCADE_OK);
     assert_true(shown < damage.count);
     segment_read_close(damage.fixture.io, file);
@@ -380,12 +407,17 @@ test_verification(void **state)
     struct segment_walk_options options = {.verify = false};
     struct segment_walk_result result;
     struct segment_file *file;
+    uint64_t bytes;
+    uint8_t *data;
     uint32_t shown = 0;
 
     (void)state;
     start(&damage);
     write_small_file(&damage, "a.seg", false, 3);
-    fixture_poke(&damage.fixture, "a.seg", 8192, 0x5A); // first payload
+    data = fixture_load(&damage.fixture, "a.seg", &bytes);
+    // The first payload.
+    fixture_poke(&damage.fixture, "a.seg", (uint64_t)2 * unit_of(data), 0x5A);
+    free(data);
     assert_int_equal(segment_read_open(damage.fixture.reader,
                                        damage.fixture.directory, "a.seg",
                                        "a.seg", &file, NULL),

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -83,4 +84,11 @@ class ToolTest(unittest.TestCase):
 
 
 def main():
-    unittest.main(verbosity=1)
+    """Runs the tests of the file; where none can run, it says why and is
+    skipped itself."""
+    result = unittest.main(verbosity=1, exit=False).result
+    if result.testsRun == 0 or not result.wasSuccessful():
+        sys.exit(1)
+    if len(result.skipped) == result.testsRun:
+        print(result.skipped[-1][1], file=sys.stderr)
+        sys.exit(77)
