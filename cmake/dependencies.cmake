@@ -12,7 +12,7 @@ pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing>=2.3)
 pkg_check_modules(jansson REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(inih REQUIRED IMPORTED_TARGET inih)
 
-if(CASCADE_TOOLS)
+if(CASCADE_TOOLS OR CASCADE_TESTS)
   pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
 endif()
 

@@ -38,7 +38,8 @@ function(cascade_add_test_program source helpers)
   get_filename_component(folder ${folder_path} NAME)
   string(REGEX REPLACE "^test_" "" stem ${stem})
   set(program ${folder}_${stem})
-  add_executable(${program} ${source} ${helpers})
+  add_executable(${program}
+    ${source} ${helpers} ${CMAKE_SOURCE_DIR}/tests/filter.c)
   set_target_properties(${program} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_include_directories(${program} PRIVATE ${CMAKE_SOURCE_DIR}/tests)

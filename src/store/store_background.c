@@ -199,6 +199,9 @@ refresh_step(struct cascade *store)
     }
     if (status == CASCADE_CLOSED) {
         atomic_store(&store->cold_failed, true);
+    }
+    if (status == CASCADE_CLOSED && !store->lease_lost) {
+        store->lease_lost = true;
         log_write(&store->log, LOG_LEVEL_ERROR,
                   "this store lost its lease and writes no more: %s",
                   error_message());

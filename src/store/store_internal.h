@@ -205,6 +205,7 @@ struct cascade {
     bool background_stop;
     bool background_kicked;
     uint64_t refresh_due_ns;
+    bool lease_lost;          // and the log says so
     _Atomic bool look_wanted; // a record was seen whose payload was not
     uint64_t reload_cursor;   // protected blocks still to be loaded
     bool reload_done;

@@ -82,6 +82,9 @@ start_owner(struct store_world *world)
     owner.process = fork();
     check(owner.process >= 0);
     if (owner.process == 0) {
+        // So that it ends when the test does.
+        (void)close(commands[1]);
+        (void)close(answers[0]);
         own(world, commands[0], answers[1]);
     }
     (void)close(commands[0]);

@@ -292,6 +292,48 @@ test_the_owner_is_inherited(void **state)
     store_end(a);
 }
 
+static void
+count_losses(void *self, enum log_level level, const char *line)
+{
+    uint32_t *count = self;
+
+    if (level == LOG_LEVEL_ERROR && strstr(line, "lost its lease") != NULL) {
+        (*count)++;
+    }
+}
+
+// Who slept until another took over says so, once, however long it lives on.
+static void
+test_a_lost_lease_is_said_once(void **state)
+{
+    struct shared_world *shared = *state;
+    struct cascade *a = store_start(&shared->world, true, NULL);
+    struct cascade *b = NULL;
+    uint32_t said = 0;
+
+    store_must_put(a, "k", 1, BYTES);
+    assert_int_equal(cascade_flush(a, NULL), CASCADE_OK);
+    log_set_sink(&a->log, count_losses, &said);
+    for (int i = 0;
+         i < 8 && store_try(&shared->world, true, NULL, &b) != CASCADE_OK;
+         i++) {
+        clock_fake_pass(&shared->clock, 20 * NS_PER_S);
+    }
+    assert_non_null(b);
+    store_must_get(b, "k", 1, BYTES);
+    store_must_put(b, "k", 2, BYTES);
+    assert_int_equal(said, 0);
+    for (int i = 0; i < 20; i++) {
+        clock_fake_pass(&shared->clock, 20 * NS_PER_S);
+        (void)store_background_step(a);
+        (void)store_background_step(b);
+    }
+    assert_int_equal(said, 1);
+    store_must_get(b, "k", 2, BYTES);
+    (void)!cascade_close(a);
+    store_end(b);
+}
+
 // Two processes at once; each ends by closing, then each sees all.
 static void
 write_beside(struct shared_world *shared, unsigned which)
@@ -389,6 +431,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_the_dead_are_adopted, begin,
                                         finish),
         cmocka_unit_test_setup_teardown(test_the_owner_is_inherited, begin,
+                                        finish),
+        cmocka_unit_test_setup_teardown(test_a_lost_lease_is_said_once, begin,
                                         finish),
         cmocka_unit_test_setup_teardown(test_two_processes, begin, finish),
         cmocka_unit_test_setup_teardown(test_look, begin, finish),
