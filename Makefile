@@ -59,7 +59,7 @@ check-aarch64:
 	    -DCASCADE_MPI=OFF -DCASCADE_SKIP_LIST=tests/emulated.txt \
 	    -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/toolchain_aarch64.cmake)
 	@scripts/run_tests build-aarch64 --no-tests=error --parallel $(JOBS) \
-	    -LE '^(long|tools|bench|docs|install|headers|python)$$'
+	    -LE '^(long|manners|tools|bench|docs|install|headers|python)$$'
 
 $(SANITIZERS:%=check-%): check-%: setup
 	$(call build_in,build-$*,-DCASCADE_SANITIZE=$(sanitize_$*) -DCASCADE_BINDINGS=OFF)
@@ -82,7 +82,7 @@ check-valgrind:
 	    -DCASCADE_SKIP_LIST=tests/valgrind.txt \
 	    "-DCMAKE_CROSSCOMPILING_EMULATOR=$(MEMCHECK)")
 	@scripts/run_tests build-valgrind --no-tests=error --parallel $(JOBS) \
-	    -LE '^(long|aligned|tools|bench|docs|install|headers|python)$$'
+	    -LE '^(long|aligned|manners|tools|bench|docs|install|headers|python)$$'
 
 check-analyzer: build
 	@JOBS=$(JOBS) scripts/check_analyzer $(BUILD)
