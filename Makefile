@@ -48,7 +48,7 @@ check: build
 	@scripts/run_tests $(BUILD) --no-tests=error -LE '^long$$' --parallel $(JOBS)
 
 check-long: build
-	@scripts/run_tests $(BUILD) -L '^long$$'
+	@scripts/run_tests $(BUILD) -L '^long$$' --parallel $(JOBS)
 	@$(MAKE) --no-print-directory fuzz SECONDS=60
 	@$(MAKE) --no-print-directory check-aarch64
 
