@@ -124,7 +124,7 @@ fabric_launcher_look(fabric_variable *variable, void *context,
     } else if (text(environment, "PMI_RANK") != NULL &&
                text(environment, "PMI_SIZE") != NULL) {
         bool hydra = text(environment, "MPI_LOCALNRANKS") != NULL;
-        launcher->name = hydra  ? "mpiexec of MPICH"
+        launcher->name = hydra   ? "mpiexec of MPICH"
                          : slurm ? "srun with PMI"
                                  : "a launcher with PMI";
         launcher->families |= hydra ? 0 : FABRIC_FAMILY_OPENMPI;
@@ -158,7 +158,8 @@ family_of(const char *version)
     if (strstr(version, "Open MPI") != NULL) {
         return FABRIC_FAMILY_OPENMPI;
     }
-    if (strstr(version, "MPICH") != NULL || strstr(version, "MVAPICH") != NULL ||
+    if (strstr(version, "MPICH") != NULL ||
+        strstr(version, "MVAPICH") != NULL ||
         strstr(version, "Intel(R) MPI") != NULL) {
         return FABRIC_FAMILY_MPICH;
     }
@@ -346,8 +347,8 @@ fabric_launcher_claim(const struct fabric_launcher *launcher)
     size_t length = strlen(address.sun_path + 1) + 1 +
                     offsetof(struct sockaddr_un, sun_path);
     int file = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (file >= 0 && bind(file, (const struct sockaddr *)&address,
-                          (socklen_t)length) != 0) {
+    if (file >= 0 &&
+        bind(file, (const struct sockaddr *)&address, (socklen_t)length) != 0) {
         bool taken = errno == EADDRINUSE;
         (void)close(file);
         if (taken) {
@@ -413,9 +414,8 @@ choose_launched(const struct fabric_launcher *launcher,
         return CASCADE_UNSUPPORTED;
     }
     choice->mpi = true;
-    choice->family = usable & launcher->first
-                         ? launcher->first
-                         : (enum fabric_mpi_family)usable;
+    choice->family = usable & launcher->first ? launcher->first
+                                              : (enum fabric_mpi_family)usable;
     if (launcher->ranks > 0) {
         SAY(choice, "%s started this process as one of %d", launcher->name,
             launcher->ranks);
@@ -450,8 +450,9 @@ fabric_launcher_choose(const char *which,
         return CASCADE_INVALID;
     }
     if (loaded->count > 1) {
-        SAY(choice, "%d MPI libraries are loaded in this process, one of them "
-                    "%s",
+        SAY(choice,
+            "%d MPI libraries are loaded in this process, one of them "
+            "%s",
             loaded->count, loaded->path);
         return demanded || launcher->name != NULL ? CASCADE_UNSUPPORTED
                                                   : CASCADE_OK;

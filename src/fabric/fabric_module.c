@@ -49,8 +49,8 @@ static void
 note_module(struct modules *modules, uint32_t family, const char *path)
 {
     if ((modules->families & family) == 0) {
-        (void)snprintf(path_of(modules, family), FABRIC_MODULE_PATH_BYTES,
-                       "%s", path);
+        (void)snprintf(path_of(modules, family), FABRIC_MODULE_PATH_BYTES, "%s",
+                       path);
         modules->families |= family;
     }
 }
@@ -184,8 +184,8 @@ fail(char *reason, const char *path, const char *why)
 
 // Open MPI opens its own plugins, which look for it in the global scope.
 static enum cascade_status
-load(const char *path, uint32_t family,
-     const struct fabric_mpi_module **module, char *reason)
+load(const char *path, uint32_t family, const struct fabric_mpi_module **module,
+     char *reason)
 {
     int scope = family == FABRIC_FAMILY_OPENMPI ? RTLD_GLOBAL : RTLD_LOCAL;
     void *handle = dlopen(path, RTLD_NOW | RTLD_NODELETE | scope);
@@ -209,10 +209,11 @@ load(const char *path, uint32_t family,
                     "the one that is loaded");
     }
     if (would_abort(&loaded)) {
-        return fail(reason, path,
-                    "would abort: MPICH_GPU_SUPPORT_ENABLED=1 needs libmpi_gtl, "
-                    "which is not loaded; link the program with it, or set "
-                    "MPICH_GPU_SUPPORT_ENABLED=0");
+        return fail(
+            reason, path,
+            "would abort: MPICH_GPU_SUPPORT_ENABLED=1 needs libmpi_gtl, "
+            "which is not loaded; link the program with it, or set "
+            "MPICH_GPU_SUPPORT_ENABLED=0");
     }
     *module = found;
     return CASCADE_OK;
@@ -241,12 +242,12 @@ open_mpi(const struct fabric_mpi_module *module,
         .memory_bytes = options->memory != NULL ? options->memory_bytes : 0,
         .windows = options->windows,
         .chunk_bytes = or_default(options->chunk_bytes, CHUNK_BYTES),
-        .open_timeout_ns =
-            or_default(options->open_timeout_ns, OPEN_TIMEOUT_NS),
-        .close_timeout_ns =
-            or_default(options->close_timeout_ns, CLOSE_TIMEOUT_NS),
-        .window_timeout_ns =
-            or_default(options->window_timeout_ns, WINDOW_TIMEOUT_NS),
+        .open_timeout_ns = or_default(options->open_timeout_ns,
+                                      OPEN_TIMEOUT_NS),
+        .close_timeout_ns = or_default(options->close_timeout_ns,
+                                       CLOSE_TIMEOUT_NS),
+        .window_timeout_ns = or_default(options->window_timeout_ns,
+                                        WINDOW_TIMEOUT_NS),
     };
     return module->open(&given, fabric);
 }
@@ -286,8 +287,8 @@ fabric_module_open(const char *which,
     fabric_launcher_look(environment_variable, NULL, &launcher);
     fabric_launcher_loaded(&loaded);
     find_modules(options->path, &modules);
-    enum cascade_status status =
-        choose(which, &launcher, &loaded, &modules, &choice);
+    enum cascade_status status = choose(which, &launcher, &loaded, &modules,
+                                        &choice);
     if (status == CASCADE_OK && choice.mpi) {
         refuse_children(&loaded, &launcher);
         status = choose(which, &launcher, &loaded, &modules, &choice);
@@ -326,7 +327,7 @@ fabric_module_describe(const char *which, const char *path,
         char *to = at == 0 ? description->openmpi : description->mpich;
         (void)snprintf(to, FABRIC_MODULE_PATH_BYTES, "%s", modules.paths[at]);
     }
-    description->status =
-        choose(which, &description->launcher, &description->loaded, &modules,
-               &description->choice);
+    description->status = choose(which, &description->launcher,
+                                 &description->loaded, &modules,
+                                 &description->choice);
 }

@@ -40,8 +40,8 @@ fabric_mpi_nap(const struct fabric_mpi *engine, uint64_t since_ns)
         sched_yield();
         return;
     }
-    struct timespec nap = {
-        .tv_nsec = waited_ns < 100 * YIELD_NS ? NAP_NS : NAP_LONG_NS};
+    struct timespec nap = {.tv_nsec = waited_ns < 100 * YIELD_NS ? NAP_NS
+                                                                 : NAP_LONG_NS};
     nanosleep(&nap, NULL);
 }
 
@@ -159,8 +159,7 @@ mpi_push(void *self, uint16_t to, uint64_t tag, const void *memory,
     }
     enum cascade_status status = check_peer(engine, to);
     if (status == CASCADE_OK) {
-        status =
-            fabric_mpi_bulk_push(engine, to, tag, memory, bytes, transfer);
+        status = fabric_mpi_bulk_push(engine, to, tag, memory, bytes, transfer);
     }
     return end_call(engine, status);
 }
@@ -175,8 +174,8 @@ mpi_land(void *self, uint16_t from, uint64_t tag, void *memory, uint64_t bytes,
     }
     enum cascade_status status = check_peer(engine, from);
     if (status == CASCADE_OK) {
-        status =
-            fabric_mpi_bulk_land(engine, from, tag, memory, bytes, transfer);
+        status = fabric_mpi_bulk_land(engine, from, tag, memory, bytes,
+                                      transfer);
     }
     return end_call(engine, status);
 }
@@ -314,9 +313,9 @@ release(struct fabric_mpi *engine)
 {
     const struct allocator *allocator = engine->services.allocator;
     void *const memory[] = {
-        engine->peers,          engine->receive_memory, engine->send_memory,
-        engine->transfers,      engine->announced,      engine->chunk_requests,
-        engine->chunk_transfers, engine->indices,       engine->statuses,
+        engine->peers,           engine->receive_memory, engine->send_memory,
+        engine->transfers,       engine->announced,      engine->chunk_requests,
+        engine->chunk_transfers, engine->indices,        engine->statuses,
     };
     for (size_t at = 0; at < sizeof(memory) / sizeof(memory[0]); at++) {
         allocator->release(allocator->self, memory[at]);
@@ -346,8 +345,8 @@ mpi_close(void *self)
     bool quiet = false;
     engine->closing = true;
     if (!engine->detached) {
-        uint64_t deadline_ns =
-            fabric_mpi_now_ns(engine) + engine->options.close_timeout_ns;
+        uint64_t deadline_ns = fabric_mpi_now_ns(engine) +
+                               engine->options.close_timeout_ns;
         quiet = fabric_mpi_quiet(engine, deadline_ns) &&
                 fabric_mpi_window_close(engine, deadline_ns);
     }
@@ -397,8 +396,7 @@ duplicate(struct fabric_mpi *engine, MPI_Comm from, MPI_Comm *to,
         return engine->services.error_set(CASCADE_IO,
                                           "MPI gives no communicator");
     }
-    enum cascade_status status =
-        fabric_mpi_wait(engine, &request, deadline_ns);
+    enum cascade_status status = fabric_mpi_wait(engine, &request, deadline_ns);
     if (status != CASCADE_OK) {
         return status;
     }
@@ -434,8 +432,7 @@ introduce(struct fabric_mpi *engine, uint64_t deadline_ns)
         allocator->release(allocator->self, all);
         return engine->services.error_set(CASCADE_IO, "MPI gathers nothing");
     }
-    enum cascade_status status =
-        fabric_mpi_wait(engine, &request, deadline_ns);
+    enum cascade_status status = fabric_mpi_wait(engine, &request, deadline_ns);
     if (status != CASCADE_OK) {
         return status; // MPI may still write to `all`
     }
@@ -455,8 +452,8 @@ allocate(struct fabric_mpi *engine)
     const struct allocator *allocator = engine->services.allocator;
     engine->peers = allocator->allocate(
         allocator->self, engine->rank_count * sizeof(*engine->peers), 0);
-    engine->indices = allocator->allocate(
-        allocator->self, FABRIC_MPI_CHUNKS * sizeof(int), 0);
+    engine->indices = allocator->allocate(allocator->self,
+                                          FABRIC_MPI_CHUNKS * sizeof(int), 0);
     engine->statuses = allocator->allocate(
         allocator->self, FABRIC_MPI_CHUNKS * sizeof(MPI_Status), 0);
     if (engine->peers == NULL || engine->indices == NULL ||
@@ -470,8 +467,8 @@ allocate(struct fabric_mpi *engine)
 static enum cascade_status
 open_parts(struct fabric_mpi *engine)
 {
-    uint64_t deadline_ns =
-        fabric_mpi_now_ns(engine) + engine->options.open_timeout_ns;
+    uint64_t deadline_ns = fabric_mpi_now_ns(engine) +
+                           engine->options.open_timeout_ns;
     int rank = 0;
     int count = 0;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -515,8 +512,8 @@ mpi_open(const struct fabric_mpi_options *options, struct fabric *fabric)
     if (status != CASCADE_OK) {
         return status;
     }
-    struct fabric_mpi *engine =
-        allocator->allocate(allocator->self, sizeof(*engine), 0);
+    struct fabric_mpi *engine = allocator->allocate(allocator->self,
+                                                    sizeof(*engine), 0);
     if (engine == NULL) {
         return options->services.error_set(CASCADE_NO_MEMORY,
                                            "no memory for the fabric of MPI");

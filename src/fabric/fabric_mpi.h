@@ -44,8 +44,8 @@ struct fabric_mpi_services {
     const struct allocator *allocator;
     const struct clock_source *clock;
     struct log *log; // may be NULL
-    void (*log_write)(struct log *log, enum log_level level,
-                      const char *format, ...) PRINTF_LIKE(3, 4);
+    void (*log_write)(struct log *log, enum log_level level, const char *format,
+                      ...) PRINTF_LIKE(3, 4);
     enum cascade_status (*error_set)(enum cascade_status status,
                                      const char *format, ...) PRINTF_LIKE(2, 3);
 };

@@ -194,9 +194,8 @@ finish_chunks(struct fabric_mpi *engine)
         return false;
     }
     int count = 0;
-    int result =
-        MPI_Testsome((int)engine->chunk_count, engine->chunk_requests, &count,
-                     engine->indices, engine->statuses);
+    int result = MPI_Testsome((int)engine->chunk_count, engine->chunk_requests,
+                              &count, engine->indices, engine->statuses);
     if (count == MPI_UNDEFINED || count <= 0) {
         return false;
     }
@@ -252,8 +251,8 @@ enum cascade_status
 fabric_mpi_bulk_open(struct fabric_mpi *engine)
 {
     const struct allocator *allocator = engine->services.allocator;
-    uint32_t per_pair =
-        FABRIC_MPI_LANDINGS_TOTAL / (uint32_t)engine->rank_count;
+    uint32_t per_pair = FABRIC_MPI_LANDINGS_TOTAL /
+                        (uint32_t)engine->rank_count;
     per_pair = per_pair > FABRIC_MPI_LANDINGS_MAX ? FABRIC_MPI_LANDINGS_MAX
                                                   : per_pair;
     engine->landings_per_pair = per_pair < FABRIC_MPI_LANDINGS_MIN
@@ -276,13 +275,15 @@ fabric_mpi_bulk_open(struct fabric_mpi *engine)
     engine->transfer_ended = -1;
     engine->transfer_free = 0;
     for (int32_t index = 0; index < FABRIC_MPI_TRANSFERS; index++) {
-        engine->transfers[index].next =
-            index + 1 < FABRIC_MPI_TRANSFERS ? index + 1 : -1;
+        engine->transfers[index].next = index + 1 < FABRIC_MPI_TRANSFERS
+                                            ? index + 1
+                                            : -1;
     }
     engine->announced_free = 0;
     for (uint32_t index = 0; index < announced; index++) {
-        engine->announced[index].next =
-            index + 1 < announced ? (int32_t)index + 1 : -1;
+        engine->announced[index].next = index + 1 < announced
+                                            ? (int32_t)index + 1
+                                            : -1;
     }
     return CASCADE_OK;
 }

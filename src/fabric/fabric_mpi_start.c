@@ -38,10 +38,10 @@ quiet_all(uint64_t timeout_ns)
         pthread_mutex_lock(&engine->gate);
         // One that is open still has a user: it ends like a dead rank.
         bool quiet = engine->closing && !engine->poisoned &&
-                     fabric_mpi_quiet(engine, fabric_mpi_now_ns(engine) +
-                                                  timeout_ns) &&
-                     fabric_mpi_window_close(
-                         engine, fabric_mpi_now_ns(engine) + timeout_ns);
+                     fabric_mpi_quiet(engine,
+                                      fabric_mpi_now_ns(engine) + timeout_ns) &&
+                     fabric_mpi_window_close(engine, fabric_mpi_now_ns(engine) +
+                                                         timeout_ns);
         all = all && quiet;
         engine->detached = true;
         pthread_mutex_unlock(&engine->gate);

@@ -50,8 +50,8 @@ visit(struct fabric_mpi *engine, bool (*call)(struct fabric_mpi *engine),
       uint64_t deadline_ns)
 {
     const struct allocator *allocator = engine->services.allocator;
-    struct visit *visit = allocator->allocate(allocator->self,
-                                              sizeof(*visit), 0);
+    struct visit *visit = allocator->allocate(allocator->self, sizeof(*visit),
+                                              0);
     pthread_t thread;
     if (visit == NULL) {
         return false;
@@ -86,9 +86,8 @@ create(struct fabric_mpi *engine)
     }
     MPI_Comm_set_errhandler(engine->window_comm, MPI_ERRORS_RETURN);
     if (MPI_Win_create(engine->options.memory,
-                       (MPI_Aint)engine->options.memory_bytes, 1,
-                       MPI_INFO_NULL, engine->window_comm,
-                       &engine->window) != MPI_SUCCESS) {
+                       (MPI_Aint)engine->options.memory_bytes, 1, MPI_INFO_NULL,
+                       engine->window_comm, &engine->window) != MPI_SUCCESS) {
         engine->window = MPI_WIN_NULL;
         return false;
     }
@@ -147,8 +146,7 @@ get(struct fabric_mpi *engine, uint16_t from, uint8_t *memory, bool *right,
         *right = false;
         return false;
     }
-    enum cascade_status status =
-        fabric_mpi_wait(engine, &request, deadline_ns);
+    enum cascade_status status = fabric_mpi_wait(engine, &request, deadline_ns);
     uint64_t ended_ns = fabric_mpi_now_ns(engine);
     if (status != CASCADE_OK) {
         engine->window_hangs = true; // it may still write to `memory`
@@ -222,12 +220,12 @@ probe(struct fabric_mpi *engine, bool *right, bool *progress,
     *right = true;
     *progress = true;
     uint8_t *memory = kept + FABRIC_MPI_PROBE_BYTES;
-    enum cascade_status status =
-        try_distance(engine, 1, memory, right, progress, deadline_ns);
+    enum cascade_status status = try_distance(engine, 1, memory, right,
+                                              progress, deadline_ns);
     uint32_t half = engine->rank_count / 2;
     if (status == CASCADE_OK && half > 1) {
-        status =
-            try_distance(engine, half, memory, right, progress, deadline_ns);
+        status = try_distance(engine, half, memory, right, progress,
+                              deadline_ns);
     }
     if (status == CASCADE_OK) {
         status = meet(engine, deadline_ns);
@@ -251,8 +249,8 @@ fabric_mpi_window_open(struct fabric_mpi *engine)
     if (status != CASCADE_OK || windows == FABRIC_WINDOWS_OFF) {
         return status;
     }
-    uint64_t deadline_ns =
-        fabric_mpi_now_ns(engine) + engine->options.window_timeout_ns;
+    uint64_t deadline_ns = fabric_mpi_now_ns(engine) +
+                           engine->options.window_timeout_ns;
     int good = visit(engine, create, deadline_ns);
     status = fabric_mpi_least(engine, &good, open_ns);
     if (status != CASCADE_OK || !good) {
@@ -279,9 +277,9 @@ fabric_mpi_window_open(struct fabric_mpi *engine)
         engine->has_window ? "used" : "not used", right ? "right" : "wrong",
         progress ? "independent of the target" : "dependent on the target");
     if (status == CASCADE_OK && !good) {
-        (void)fabric_mpi_window_close(
-            engine,
-            fabric_mpi_now_ns(engine) + engine->options.window_timeout_ns);
+        (void)fabric_mpi_window_close(engine,
+                                      fabric_mpi_now_ns(engine) +
+                                          engine->options.window_timeout_ns);
     }
     return status;
 }

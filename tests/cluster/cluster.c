@@ -40,8 +40,8 @@ cluster_open(const struct fabric_module_options *options)
 {
     struct fabric fabric;
     char reason[FABRIC_REASON_BYTES];
-    enum cascade_status status =
-        fabric_module_open("mpi", options, &fabric, reason);
+    enum cascade_status status = fabric_module_open("mpi", options, &fabric,
+                                                    reason);
     if (status != CASCADE_OK) {
         (void)fprintf(stderr, "%s\n", reason);
     }

@@ -9,11 +9,11 @@
 #include "fabric/fabric_module.h"
 
 // Ends this rank, and so the job, with a message.
-#define expect(condition)                                    \
-    do {                                                     \
-        if (!(condition)) {                                  \
-            cluster_fail(__FILE__, __LINE__, #condition);    \
-        }                                                    \
+#define expect(condition)                                 \
+    do {                                                  \
+        if (!(condition)) {                               \
+            cluster_fail(__FILE__, __LINE__, #condition); \
+        }                                                 \
     } while (0)
 
 NO_RETURN void

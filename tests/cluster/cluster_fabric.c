@@ -131,8 +131,10 @@ meet(const struct fabric *fabric)
     for (uint32_t distance = 1; distance < fabric->rank_count; distance *= 2) {
         struct cluster_transfer push;
         struct cluster_transfer land;
-        uint16_t to = (uint16_t)((fabric->rank + distance) % fabric->rank_count);
-        uint16_t from = (uint16_t)((fabric->rank + fabric->rank_count - distance) %
+        uint16_t to = (uint16_t)((fabric->rank + distance) %
+                                 fabric->rank_count);
+        uint16_t from = (uint16_t)((fabric->rank + fabric->rank_count -
+                                    distance) %
                                    fabric->rank_count);
         uint64_t tag = ((uint64_t)1 << 63) + distance;
         enum cascade_status status = CASCADE_BUSY;
@@ -176,15 +178,13 @@ exchange(const struct fabric *fabric, const uint64_t *sizes, size_t count,
         uint64_t tag = 0xfeedf00d00000000u + at;
         bool pushes_now = (step < count) == ((at + fabric->rank) % 2 == 0);
         if (pushes_now) {
-            expect(fabric->table->push(fabric->self, to, tag, sources[at],
-                                       sizes[at],
-                                       cluster_transfer(&pushes[at])) ==
-                   CASCADE_OK);
+            expect(fabric->table->push(
+                       fabric->self, to, tag, sources[at], sizes[at],
+                       cluster_transfer(&pushes[at])) == CASCADE_OK);
         } else {
-            expect(fabric->table->land(fabric->self, from, tag, targets[at],
-                                       sizes[at],
-                                       cluster_transfer(&lands[at])) ==
-                   CASCADE_OK);
+            expect(fabric->table->land(
+                       fabric->self, from, tag, targets[at], sizes[at],
+                       cluster_transfer(&lands[at])) == CASCADE_OK);
         }
         cluster_turn(fabric);
     }
@@ -207,9 +207,9 @@ exchange(const struct fabric *fabric, const uint64_t *sizes, size_t count,
 static void
 test_bulk(void)
 {
-    static const uint64_t sizes[] = {0,       1,       4097,    65536,
-                                     MIB - 1, MIB,     MIB + 1, 3 * MIB + 5,
-                                     8 * MIB, 0,       17,      8 * MIB + 1};
+    static const uint64_t sizes[] = {0,       1,   4097,    65536,
+                                     MIB - 1, MIB, MIB + 1, 3 * MIB + 5,
+                                     8 * MIB, 0,   17,      8 * MIB + 1};
     static const uint64_t huge[] = {64 * MIB};
     size_t count = sizeof(sizes) / sizeof(sizes[0]);
     struct fabric_module_options options = cluster_options();
@@ -273,8 +273,7 @@ test_busy(const struct fabric *fabric, uint16_t from, uint16_t to)
     }
     expect(told == CASCADE_OK);
     for (uint32_t at = 0; at < LANDINGS_PUSHED; at++) {
-        expect(fabric->table->push(fabric->self, to, at, memory,
-                                   sizeof(memory),
+        expect(fabric->table->push(fabric->self, to, at, memory, sizeof(memory),
                                    cluster_transfer(&pushes[at])) ==
                CASCADE_OK);
     }
@@ -293,8 +292,8 @@ test_refusal(void)
     struct fabric_module_options options = cluster_options();
     struct fabric fabric = open_quietly(&options);
     uint16_t to = (uint16_t)((fabric.rank + 1) % fabric.rank_count);
-    uint16_t from =
-        (uint16_t)((fabric.rank + fabric.rank_count - 1) % fabric.rank_count);
+    uint16_t from = (uint16_t)((fabric.rank + fabric.rank_count - 1) %
+                               fabric.rank_count);
     static uint8_t memory[65536];
     for (uint64_t round = 0; round < 20; round++) {
         struct cluster_transfer push;
@@ -306,10 +305,9 @@ test_refusal(void)
                                           cluster_transfer(&push)) ==
                        CASCADE_OK);
             } else {
-                expect(fabric.table->land(fabric.self, from, round, memory,
-                                          sizeof(memory),
-                                          cluster_transfer(&land)) ==
-                       CASCADE_OK);
+                expect(fabric.table->land(
+                           fabric.self, from, round, memory, sizeof(memory),
+                           cluster_transfer(&land)) == CASCADE_OK);
             }
             for (uint64_t turn = 0; turn < round; turn++) {
                 cluster_turn(&fabric);

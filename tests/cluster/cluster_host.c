@@ -51,8 +51,8 @@ run_fabric(void *argument)
     struct mail mail = {0};
     struct fabric_sink sink = {&mail, take_message, ignore_loss};
     uint16_t to = (uint16_t)((fabric->rank + 1) % fabric->rank_count);
-    uint16_t from =
-        (uint16_t)((fabric->rank + fabric->rank_count - 1) % fabric->rank_count);
+    uint16_t from = (uint16_t)((fabric->rank + fabric->rank_count - 1) %
+                               fabric->rank_count);
     static uint8_t message[20000];
     static uint8_t source[300000];
     static uint8_t target[300000];
@@ -155,8 +155,7 @@ test_ended(void)
     expect(fabric.table->send(fabric.self, 0, "x", 1) == CASCADE_CLOSED);
     fabric.table->close(fabric.self);
     char reason[FABRIC_REASON_BYTES];
-    expect(fabric_module_open("mpi", &options, &fabric, reason) !=
-           CASCADE_OK);
+    expect(fabric_module_open("mpi", &options, &fabric, reason) != CASCADE_OK);
 }
 
 int
