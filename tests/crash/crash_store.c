@@ -17,7 +17,7 @@
 #include "support/file_sectors.h"
 
 #define LEASE_NS ((uint64_t)10 * NS_PER_S)
-#define BYTES_MAX (512 * KIB)
+#define BYTES_MAX (4 * MIB)
 
 struct world {
     struct file_sectors disk;
@@ -32,6 +32,7 @@ struct world {
     const char *sync;
     const char *cold_capacity;
     bool may_forget; // the cold tier is too small for all
+    bool large;      // some blocks are written in several requests
 };
 
 static uint64_t
@@ -115,11 +116,17 @@ static void
 put_some(struct world *world)
 {
     static const uint32_t sizes[] = {0, 100, 4096, 9000, 40000, 70001};
+    static const uint32_t large[] = {1048576, 1048577, 1500000, 2097152,
+                                     3300000};
     uint64_t bytes = pick(world, 12) == 0 ? 200000 + pick(world, 200000)
                                           : sizes[pick(world, 6)];
     uint32_t key = (uint32_t)pick(world, CRASH_KEYS);
     uint32_t other = newest(world, (uint32_t)pick(world, CRASH_KEYS));
 
+    if (world->large && pick(world, 3) == 0) {
+        bytes = large[pick(world, 5)];
+        world->counts->large++;
+    }
     // One put in four is of bytes that are there already.
     if (other == 0 || pick(world, 4) != 0) {
         other = crash_model_content(&world->model,
@@ -357,6 +364,7 @@ set_up(struct world *world, const struct crash_store_options *options,
     world->dedup = dedups[pick(world, 3)];
     world->sync = pick(world, 4) == 0 ? "put" : "seal";
     world->may_forget = pick(world, 4) == 0;
+    world->large = !world->may_forget && pick(world, 8) == 0;
     world->cold_capacity = world->may_forget ? "4MiB" : "1GiB";
     world->store = NULL;
     file_sectors_make(&world->disk, file_sectors_next(&world->random));

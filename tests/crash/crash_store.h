@@ -24,6 +24,7 @@ struct crash_store_counts {
     uint64_t changes;
     uint64_t checked;
     uint64_t puts;
+    uint64_t large; // of them, blocks of a MiB and more
     uint64_t flushes;
     uint64_t reclaimed;
     uint64_t survived; // states of after the last flush that were found

@@ -44,13 +44,15 @@ test_cuts(void **state)
     }
     print_message(
         "seeds %llu to %llu: %llu cuts (%.0f per second of processor), %llu "
-        "changes, %llu puts, %llu flushes, %llu states checked, %llu of them "
+        "changes, %llu puts, %llu of them large, %llu flushes, %llu states "
+        "checked, %llu of them "
         "not flushed\n",
         (unsigned long long)first_seed, (unsigned long long)options.seed - 1,
         (unsigned long long)counts.cuts,
         (double)counts.cuts / ((double)(clock() - begin) / CLOCKS_PER_SEC),
         (unsigned long long)counts.changes, (unsigned long long)counts.puts,
-        (unsigned long long)counts.flushes, (unsigned long long)counts.checked,
+        (unsigned long long)counts.large, (unsigned long long)counts.flushes,
+        (unsigned long long)counts.checked,
         (unsigned long long)counts.survived);
 }
 
