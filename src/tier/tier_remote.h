@@ -45,7 +45,9 @@ enum tier_remote_subject {
     TIER_REMOTE_SUBJECT_UNPIN = 1, // a list of tokens, a notice
     TIER_REMOTE_SUBJECT_FETCH = 2, // id, tag -> grant; and the bytes are pushed
     TIER_REMOTE_SUBJECT_TOUCH = 3, // a list of slots that were read, a notice
-    TIER_REMOTE_SUBJECTS = 4,
+    TIER_REMOTE_SUBJECT_DAMAGE = 4, // id and place of a bad copy, a notice
+    TIER_REMOTE_SUBJECT_CHUNK = 5,  // of a rank to itself: the next chunk
+    TIER_REMOTE_SUBJECTS = 6,
 };
 
 // What an owner says of a copy.
@@ -57,9 +59,10 @@ struct tier_remote_grant {
 
 // Owner's side, of whoever wires it: a pinned copy of the content in the own
 // DRAM. Called on the engine thread; must not block. Calls `granted` now or
-// later, from any thread, once: OK with a pin that is from then on this tier's
-// to end, or why not (NOT_FOUND: no such content here; NO_SPACE: it is only
-// cold and memory has no room; other errors of a load).
+// later, but before the port is closed, from any thread, once: OK with a pin
+// that is from then on this tier's to end, or why not (NOT_FOUND: no such
+// content here; NO_SPACE: it is only cold and memory has no room; other errors
+// of a load).
 struct tier_remote_ask {
     struct block_id id;
     uint16_t from;
@@ -74,26 +77,41 @@ struct tier_remote_options {
     const struct allocator *allocator;
     const struct clock_source *clock;
     struct fabric_port *port;
-    struct fabric_node *node;   // may be NULL: all are far
-    struct tier_dram *dram;     // the own tier; NULL: serves nothing
-    struct pool *pool;          // may be NULL
-    uint8_t subject;            // first of TIER_REMOTE_SUBJECTS
+    uint32_t capabilities;    // of the port's fabric (enum fabric_capabilities)
+    struct fabric_node *node; // may be NULL: all are far
+    struct tier_dram *dram;   // the own tier; NULL: serves nothing
+    struct pool *pool;        // may be NULL
+    uint8_t subject;          // first of TIER_REMOTE_SUBJECTS
     enum tier_remote_rung rung; // forced, or ANY
     uint64_t lease_ns;          // of pins by message
-    uint64_t chunk_bytes;       // of rungs 2 and 3; 0 = 8 MiB
-    uint64_t bounce_bytes;      // own memory for what is on its way, bounded
-    bool skip_pins;             // for the negative control of tests only
+    // Of rungs 2 and 3; 0 = 8 MiB. Less if bounce memory is short.
+    uint64_t chunk_bytes;
+    // Own memory for what is on its way: a read has a few chunks of it, and
+    // waits for them until its deadline. 0: only rung 1 reads.
+    uint64_t bounce_bytes;
+    bool skip_pins; // for the negative control of tests only
     tier_remote_grant_ask *ask;
     // The own copies in these slots were read by peers (recency).
     void (*touched)(void *context, const uint32_t *slots, size_t count);
+    // A peer read from there what is not the content, twice. To be checked
+    // before it is believed. May be NULL, as `touched` may.
+    void (*damaged)(void *context, const struct block_id *id,
+                    const struct block_place *place);
     void *context;
 };
+
+// Before the port starts and before others use `dram`, which is watched by
+// `node` from then on, if both are.
+// NO_MEMORY. INVALID: bounce_bytes are less than TIER_REMOTE_BOUNCE_BYTES_MIN.
+#define TIER_REMOTE_BOUNCE_BYTES_MIN ((uint64_t)4 << 20)
 
 enum cascade_status
 tier_remote_open(const struct tier_remote_options *options,
                  struct tier_remote **remote) MUST_USE;
 
-// After the port was stopped.
+// After the port was closed (what is under way ends then), and when nobody reads
+// and no ask is open, and before `node` and `dram` are closed. Pins that others
+// had by message end; those in the page count no more.
 void
 tier_remote_close(struct tier_remote *remote);
 
@@ -129,7 +147,7 @@ tier_remote_rung_to(struct tier_remote *remote, uint16_t rank,
                     const char **reason);
 
 // Engine thread, now and then: ends pins whose lease has ended, sends unpins
-// and touches that wait.
+// and touches that wait, frees what no peer reads any more.
 void
 tier_remote_step(struct tier_remote *remote, uint64_t now_ns);
 

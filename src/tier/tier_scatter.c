@@ -114,13 +114,13 @@ read_piece(void *context, size_t index)
     }
 }
 
-// Copies all pieces; the block's checksum if it is verified.
-static uint32_t
+// Copies all pieces; continues the block's checksum if it is verified.
+static void
 read_pieces(struct reading *reading, struct pool *pool,
-            const struct cascade_span *spans)
+            struct tier_scatter_part *part)
 {
-    struct cursor cursor = {.span = spans};
-    uint32_t checksum = 0;
+    struct cursor cursor = {.span = part->span, .offset = part->offset};
+    uint32_t checksum = part->checksum;
 
     for (reading->window_offset = 0; reading->window_offset < reading->bytes;
          reading->window_offset += WINDOW_PIECES * BLOCK_DIGEST_PIECE_BYTES) {
@@ -139,7 +139,9 @@ read_pieces(struct reading *reading, struct pool *pool,
             checksum = crc32c(checksum, &entry, sizeof(entry));
         }
     }
-    return checksum;
+    part->span = cursor.span;
+    part->offset = cursor.offset;
+    part->checksum = checksum;
 }
 
 static enum cascade_status
@@ -165,28 +167,49 @@ check_room(const struct cascade_span *spans, size_t span_count, uint64_t bytes)
 }
 
 enum cascade_status
+tier_scatter_begin(struct tier_scatter_part *part,
+                   const struct cascade_span *spans, size_t span_count,
+                   uint64_t bytes)
+{
+    enum cascade_status status = check_room(spans, span_count, bytes);
+
+    if (status == CASCADE_OK) {
+        *part = (struct tier_scatter_part){.span = spans, .bytes = bytes};
+    }
+    return status;
+}
+
+void
+tier_scatter_next(struct pool *pool, struct tier_scatter_part *part,
+                  const void *from, uint64_t bytes, bool verify)
+{
+    struct reading reading;
+
+    reading.from = from;
+    reading.bytes = bytes;
+    reading.verify = verify;
+    reading.streaming = part->bytes >= COPY_STREAMING_BYTES_MIN;
+    read_pieces(&reading, bytes >= PARALLEL_BYTES_MIN ? pool : NULL, part);
+}
+
+enum cascade_status
 tier_scatter(struct pool *pool, const void *from, uint64_t bytes,
              const struct cascade_span *spans, size_t span_count,
              const uint32_t *checksum)
 {
-    enum cascade_status status = check_room(spans, span_count, bytes);
-    struct reading reading;
-    uint32_t found;
+    struct tier_scatter_part part;
+    enum cascade_status status = tier_scatter_begin(&part, spans, span_count,
+                                                    bytes);
 
     if (status != CASCADE_OK) {
         return status;
     }
-    reading.from = from;
-    reading.bytes = bytes;
-    reading.verify = checksum != NULL;
-    reading.streaming = bytes >= COPY_STREAMING_BYTES_MIN;
-    found = read_pieces(&reading, bytes >= PARALLEL_BYTES_MIN ? pool : NULL,
-                        spans);
-    if (checksum != NULL && found != *checksum) {
+    tier_scatter_next(pool, &part, from, bytes, checksum != NULL);
+    if (checksum != NULL && part.checksum != *checksum) {
         return error_set(CASCADE_CORRUPT,
                          "a block of %llu bytes in memory has checksum %08x, "
                          "not %08x; the memory was damaged",
-                         (unsigned long long)bytes, found, *checksum);
+                         (unsigned long long)bytes, part.checksum, *checksum);
     }
     return CASCADE_OK;
 }

@@ -8,6 +8,7 @@
 #ifndef TIER_TIER_SCATTER_H
 #define TIER_TIER_SCATTER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,5 +25,25 @@ enum cascade_status
 tier_scatter(struct pool *pool, const void *from, uint64_t bytes,
              const struct cascade_span *spans, size_t span_count,
              const uint32_t *checksum) MUST_USE;
+
+// The same for a block whose parts come one after the other.
+struct tier_scatter_part {
+    const struct cascade_span *span; // where the next byte goes
+    size_t offset;
+    uint64_t bytes;    // of the whole block
+    uint32_t checksum; // of the parts so far, if they are verified
+};
+
+// Begins a block of that size. TOO_SMALL, UNSUPPORTED as above.
+enum cascade_status
+tier_scatter_begin(struct tier_scatter_part *part,
+                   const struct cascade_span *spans, size_t span_count,
+                   uint64_t bytes) MUST_USE;
+
+// Copies the next part: whole pieces of BLOCK_DIGEST_PIECE_BYTES, but for the
+// end of the block.
+void
+tier_scatter_next(struct pool *pool, struct tier_scatter_part *part,
+                  const void *from, uint64_t bytes, bool verify);
 
 #endif
