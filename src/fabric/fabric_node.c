@@ -64,7 +64,7 @@ read_boot_id(uint8_t id[16])
         if (is_digit) {
             uint8_t *byte = &id[digits / 2];
 
-            *byte = (uint8_t)(*byte << 4 | digit_of(text[i]));
+            *byte = (uint8_t)((uint32_t)*byte << 4 | digit_of(text[i]));
             digits++;
         }
     }
