@@ -11,7 +11,6 @@
 
 #define BYTES_MAX (((uint64_t)1 << 48) - 1)
 #define LINE_MAX_MAX ((uint32_t)0xfffffe)
-#define SEARCH_STEP 4096 // records that one step looks at
 
 static enum cascade_status
 create_tables(struct directory_home *home)
@@ -355,6 +354,8 @@ gone(struct directory_home *home, uint16_t from,
         struct directory_home_key *entry = directory_home_key(
             home, &gone_ones[i].key);
 
+        directory_home_void(home, &gone_ones[i].key, gone_ones[i].version,
+                            from);
         if (directory_home_is_live(entry) && entry->custodian == from &&
             is_version_of(home, entry, gone_ones[i].version)) {
             entry->custodian = DIRECTORY_RANK_NONE;
@@ -449,40 +450,11 @@ directory_home_receive(struct directory_home *home, uint16_t from,
     }
 }
 
-// Bindings that lost their custodian while there was no room for a search.
-static void
-search_missed(struct directory_home *home)
-{
-    uint32_t used = home->key_pool.used;
-    uint32_t first = home->cursor;
-
-    if (!home->missed) {
-        return;
-    }
-    home->missed = false;
-    for (uint32_t i = 0; i < SEARCH_STEP && home->cursor < used; i++) {
-        struct directory_home_key *entry = &home->keys[home->cursor++];
-
-        if ((entry->flags & DIRECTORY_HOME_USED) != 0) {
-            directory_home_hand_over(home, entry);
-        }
-        if (home->missed) {
-            home->cursor--; // no room again: later, from here
-            return;
-        }
-    }
-    // Those before the first may have been missed since.
-    home->missed = home->cursor < used || first > 0;
-    if (home->cursor >= used) {
-        home->cursor = 0;
-    }
-}
-
 uint64_t
 directory_home_step(struct directory_home *home, uint64_t now_ns)
 {
     set_now(home, now_ns);
-    search_missed(home);
+    directory_home_search_missed(home);
     if (home->now_ns >= home->due_ns) {
         uint64_t changes_ns;
         uint64_t claims_ns;
@@ -508,6 +480,12 @@ directory_home_lost(struct directory_home *home, uint16_t rank, uint64_t now_ns)
 {
     set_now(home, now_ns);
     directory_home_claims_lost(home, rank);
+    for (uint32_t i = 0; i < home->change_pool.used; i++) {
+        if (home->changes[i].subject == DIRECTORY_SUBJECT_BIND &&
+            home->changes[i].from == rank) {
+            home->changes[i].is_void = 1;
+        }
+    }
     for (uint32_t i = 0; i < home->key_pool.used; i++) {
         struct directory_home_key *entry = &home->keys[i];
 
@@ -531,6 +509,9 @@ directory_home_clear(struct directory_home *home, struct block_version version)
         }
     }
     directory_home_raise_floor(home, version);
+    if (block_version_compare(version, home->cleared) > 0) {
+        home->cleared = version;
+    }
     home->options.out.see_version(home->options.out.context, version);
 }
 

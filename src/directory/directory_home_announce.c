@@ -9,16 +9,6 @@
 
 #include "directory/directory_home_inner.h"
 
-// The smallest version above.
-static struct block_version
-after(struct block_version version)
-{
-    if (++version.tag == 0) {
-        version.time_ns++;
-    }
-    return version;
-}
-
 // The rank's binding has lost against `winner`. It keeps a removal so that its
 // record stays hidden when the winner is gone; not where both have one version.
 static void
@@ -31,7 +21,8 @@ tell_loser(struct directory_home *home, uint16_t rank,
             home, rank, key, winner,
             home->options.keep_removals ? DIRECTORY_MESSAGE_KEEP_REMOVAL : 0);
     } else {
-        directory_home_recall_notice(home, rank, key, after(version), 0);
+        directory_home_recall_notice(home, rank, key,
+                                     directory_home_after(version), 0);
     }
 }
 
@@ -106,7 +97,8 @@ announce(struct directory_home *home, uint16_t from,
     }
     if (entry == NULL) {
         directory_home_recall_notice(home, from, &announced->key,
-                                     after(announced->version), 0);
+                                     directory_home_after(announced->version),
+                                     0);
         return CASCADE_NO_SPACE;
     }
     if (is_removal) {

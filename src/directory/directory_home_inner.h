@@ -105,6 +105,7 @@ struct directory_home_change {
     uint8_t stage;
     uint8_t holder_count; // ranks that may adopt; all with flag ANY
     uint8_t is_any;
+    uint8_t is_void; // who binds has no bytes any more
     uint16_t holders[DIRECTORY_HOME_HOLDERS];
 };
 
@@ -156,7 +157,8 @@ struct directory_home {
     struct directory_home_buckets id_buckets;
     struct directory_home_buckets change_buckets;
     struct directory_home_buckets claim_buckets;
-    struct block_version floor; // the highest version that was forgotten
+    struct block_version floor;   // the highest version that was forgotten
+    struct block_version cleared; // of the last clear
     bool has_origin;
     uint64_t origin_ns; // of the ticks
     uint64_t now_ns;    // as last told
@@ -269,12 +271,22 @@ directory_home_id_is_used(const struct directory_home_id *entry)
     return entry->ranks[0] != DIRECTORY_RANK_NONE;
 }
 
-// --- changes (directory_home_change.c) ---
+// --- lines and questions (directory_home_line.c) ---
 
 static inline bool
 directory_home_is_live(const struct directory_home_key *entry)
 {
     return entry != NULL && (entry->flags & DIRECTORY_HOME_REMOVED) == 0;
+}
+
+// The smallest version above.
+static inline struct block_version
+directory_home_after(struct block_version version)
+{
+    if (++version.tag == 0) {
+        version.time_ns++;
+    }
+    return version;
 }
 
 static inline uint64_t
@@ -287,19 +299,48 @@ directory_home_key_bytes(const struct directory_home_key *entry)
 struct directory_home_change *
 directory_home_line(struct directory_home *home, const struct block_key *key);
 
-// Carries the change out, or puts it in line. `change` is copied.
-void
-directory_home_change(struct directory_home *home,
-                      const struct directory_home_change *change);
+// A record of its own for the change, in front of the line or at its end. NULL:
+// there is none.
+struct directory_home_change *
+directory_home_line_add(struct directory_home *home,
+                        const struct directory_home_change *change,
+                        bool in_front);
 
-// Looks for a custodian, if the binding has none and nobody looks yet.
+// The first of a line has ended.
 void
-directory_home_hand_over(struct directory_home *home,
-                         struct directory_home_key *entry);
+directory_home_line_end(struct directory_home *home,
+                        struct directory_home_change *first);
 
-// Recalls whose time has come. Returns when the next one's does.
-uint64_t
-directory_home_changes_step(struct directory_home *home);
+// Whose question it was; NULL: it has ended.
+struct directory_home_change *
+directory_home_change_of(struct directory_home *home, uint64_t token);
+
+// Somebody may serve, or keep, what the change ends.
+bool
+directory_home_recall_needed(const struct directory_home *home,
+                             const struct directory_home_key *entry,
+                             const struct directory_home_change *change);
+
+void
+directory_home_send_recalls(struct directory_home *home,
+                            struct directory_home_change *change,
+                            const struct directory_home_key *entry);
+
+void
+directory_home_ask_renew(struct directory_home *home,
+                         struct directory_home_change *change,
+                         const struct directory_home_key *entry);
+
+void
+directory_home_ask_adopt(struct directory_home *home,
+                         struct directory_home_change *change,
+                         const struct directory_home_key *entry, uint16_t rank);
+
+// The rank has no bytes for what it asked to bind: a change of that version that
+// has not begun will not; one that has leaves the binding without a custodian.
+void
+directory_home_void(struct directory_home *home, const struct block_key *key,
+                    struct block_version version, uint16_t rank);
 
 // A recall that nobody waits for.
 void
@@ -311,6 +352,26 @@ void
 directory_home_answer(struct directory_home *home, uint16_t to, uint64_t ticket,
                       enum cascade_status status, const void *data,
                       size_t bytes);
+
+// --- changes (directory_home_change.c) ---
+
+// Carries the change out, or puts it in line. `change` is copied.
+void
+directory_home_change(struct directory_home *home,
+                      const struct directory_home_change *change);
+
+// Looks for a custodian, if the binding has none and nobody looks yet.
+void
+directory_home_hand_over(struct directory_home *home,
+                         struct directory_home_key *entry);
+
+// Looks for custodians where there was no room for that before.
+void
+directory_home_search_missed(struct directory_home *home);
+
+// Recalls whose time has come. Returns when the next one's does.
+uint64_t
+directory_home_changes_step(struct directory_home *home);
 
 // --- what comes once, at open (directory_home_announce.c) ---
 

@@ -132,8 +132,8 @@ forget(struct directory_leases *leases, struct lease_entry *entry)
 {
     if (!is_free(entry)) {
         atomic_fetch_sub_explicit(&leases->count, 1, memory_order_relaxed);
+        memset(entry, 0, sizeof(*entry));
     }
-    memset(entry, 0, sizeof(*entry));
 }
 
 bool

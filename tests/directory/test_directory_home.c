@@ -558,7 +558,7 @@ clear_meets_changes_under_way(void **state)
     ask = &f->asks[f->ask_count - 1];
     assert_int_equal(ask->subject, DIRECTORY_SUBJECT_RECALL);
     assert_int_equal(ask->to, 2);
-    assert_true(ask->data.recall.below.time_ns > 500);
+    assert_true(ask->data.recall.below.time_ns > 102);
     home_reply(f, home_asked(f, 2, DIRECTORY_SUBJECT_ADOPT), CASCADE_OK);
     ask = &f->asks[f->ask_count - 1];
     assert_int_equal(ask->subject, DIRECTORY_SUBJECT_RECALL);
