@@ -225,12 +225,6 @@ renew_answered(struct directory_home *home,
         answer_version(home, change, CASCADE_NOT_FOUND, change->version);
         return true;
     }
-    if (status == CASCADE_TIMEOUT && entry->custodian == change->rank) {
-        // It may have been done; only that rank can say so.
-        answer_version(home, change, CASCADE_TIMEOUT, change->version);
-        directory_home_ask_renew(home, change, entry);
-        return false;
-    }
     directory_home_raise_floor(home, change->version);
     if (status == CASCADE_CLOSED && entry->custodian == change->rank) {
         entry->custodian = DIRECTORY_RANK_NONE;
@@ -283,11 +277,6 @@ adopt_answered(struct directory_home *home,
         entry->custodian = change->rank;
         home->handed++;
         return true;
-    }
-    if (status == CASCADE_TIMEOUT) {
-        directory_home_ask_adopt(home, change, entry,
-                                 change->rank); // it may have said yes
-        return false;
     }
     if (ask_next(home, change, entry)) {
         return false;
@@ -532,13 +521,16 @@ directory_home_changes_step(struct directory_home *home)
     for (uint32_t i = 0; i < home->change_pool.used; i++) {
         struct directory_home_change *change = &home->changes[i];
 
-        if (change->subject == 0 || change->stage != DIRECTORY_HOME_RECALLING) {
+        if (change->subject == 0 || change->stage == DIRECTORY_HOME_WAITING) {
             continue;
         }
-        if (change->until_ns <= home->now_ns) {
+        if (change->until_ns > home->now_ns) {
+            next_ns = change->until_ns < next_ns ? change->until_ns : next_ns;
+        } else if (change->stage == DIRECTORY_HOME_RECALLING) {
             recall_over(home, change);
-        } else if (change->until_ns < next_ns) {
-            next_ns = change->until_ns;
+        } else {
+            answer_version(home, change, CASCADE_TIMEOUT, change->version);
+            change->until_ns = UINT64_MAX; // the question stays
         }
     }
     return next_ns;

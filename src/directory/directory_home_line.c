@@ -251,6 +251,18 @@ directory_home_send_recalls(struct directory_home *home,
     }
 }
 
+// These two questions have no deadline: what the rank makes of them must be
+// known, and asked once more it could do them twice. Who waits for the change is
+// told when patience ends.
+static void
+set_patience(struct directory_home *home, struct directory_home_change *change)
+{
+    change->until_ns = home->now_ns + home->options.patience_ns;
+    if (change->until_ns < home->due_ns) {
+        home->due_ns = change->until_ns;
+    }
+}
+
 void
 directory_home_ask_renew(struct directory_home *home,
                          struct directory_home_change *change,
@@ -266,8 +278,8 @@ directory_home_ask_renew(struct directory_home *home,
     change->stage = DIRECTORY_HOME_ASKING;
     change->rank = entry->custodian;
     ask(home, change->rank, DIRECTORY_SUBJECT_RENEW, &message, sizeof(message),
-        token_of(home, change, change->rank),
-        home->now_ns + home->options.patience_ns);
+        token_of(home, change, change->rank), UINT64_MAX);
+    set_patience(home, change);
 }
 
 void
@@ -286,7 +298,8 @@ directory_home_ask_adopt(struct directory_home *home,
     change->version = entry->version;
     change->rank = rank;
     ask(home, rank, DIRECTORY_SUBJECT_ADOPT, &message, sizeof(message),
-        token_of(home, change, rank), home->now_ns + home->options.patience_ns);
+        token_of(home, change, rank), UINT64_MAX);
+    set_patience(home, change);
 }
 
 void

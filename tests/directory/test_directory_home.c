@@ -262,18 +262,21 @@ late_gone_names_another_version(void **state)
 }
 
 static void
-silent_adopter_is_asked_again(void **state)
+silent_adopter_may_have_said_yes(void **state)
 {
     struct home_fixture *f = *state;
+    uint64_t bind;
 
     (void)home_bind(f, 2, 1, 10, 100, 0);
     (void)home_lookup(f, 3, 1);
     home_gone(f, 2, 1, home_version(100));
     home_reply(f, home_asked(f, 2, DIRECTORY_SUBJECT_ADOPT), CASCADE_CLOSED);
-    // It may have said yes: nobody else is asked before it says no.
-    home_reply(f, home_asked(f, 3, DIRECTORY_SUBJECT_ADOPT), CASCADE_TIMEOUT);
-    assert_int_equal(home_open_asks(f), 1);
+    bind = home_bind(f, 4, 1, 11, 200, DIRECTORY_MESSAGE_IF_ABSENT);
+    home_pass(f, 10 * HOME_PATIENCE_NS);
+    assert_int_equal(home_open_asks(f), 1); // nobody else is asked
+    home_expect_none(f, bind);
     home_reply(f, home_asked(f, 3, DIRECTORY_SUBJECT_ADOPT), CASCADE_OK);
+    home_expect(f, bind, CASCADE_EXISTS);
     assert_int_equal(home_lookup(f, 4, 1).custodian, 3);
 }
 
@@ -330,22 +333,26 @@ refused_protection_changes_nothing(void **state)
 }
 
 static void
-silent_custodian_is_asked_again(void **state)
+silent_custodian_is_waited_for(void **state)
 {
     struct home_fixture *f = *state;
     uint64_t protect;
     uint64_t renewed;
+    uint64_t bind;
     struct home_ask *ask;
 
     (void)home_bind(f, 2, 1, 10, 100, 0);
     protect = home_protect(f, 3, 1, true);
     ask = home_asked(f, 2, DIRECTORY_SUBJECT_RENEW);
+    assert_true(ask->deadline_ns == UINT64_MAX);
     renewed = ask->data.renew.renewed.time_ns;
-    home_reply(f, ask, CASCADE_TIMEOUT);
+    home_expect_none(f, protect);
+    home_pass(f, HOME_PATIENCE_NS);
     home_expect(f, protect, CASCADE_TIMEOUT);
-    ask = home_asked(f, 2, DIRECTORY_SUBJECT_RENEW);
-    assert_int_equal(ask->data.renew.renewed.time_ns, renewed);
+    bind = home_bind(f, 3, 1, 11, renewed - 1, 0);
+    home_expect_none(f, bind); // what it will have to exceed is not known
     home_reply(f, ask, CASCADE_OK);
+    home_expect(f, bind, CASCADE_STALE);
     assert_int_equal(home_lookup(f, 4, 1).version.time_ns, renewed);
     assert_true(f->is_protected);
 }
@@ -363,14 +370,116 @@ renewed_binding_may_be_gone_before_the_answer(void **state)
     protect = home_protect(f, 4, 1, true);
     ask = home_asked(f, 2, DIRECTORY_SUBJECT_RENEW);
     renewed = ask->data.renew.renewed;
-    home_gone(f, 2, 1, renewed); // done there, and the answer was lost
-    home_reply(f, ask, CASCADE_TIMEOUT);
+    home_gone(f, 2, 1, renewed); // another thread of that rank was faster
+    assert_int_equal(home_lookup(f, 5, 1).custodian, DIRECTORY_RANK_NONE);
+    home_reply(f, ask, CASCADE_OK);
+    home_expect(f, protect, CASCADE_OK);
+    home_reply(f, home_asked(f, 2, DIRECTORY_SUBJECT_ADOPT), CASCADE_NOT_FOUND);
+    ask = home_asked(f, 3, DIRECTORY_SUBJECT_ADOPT);
+    assert_int_equal(ask->data.adopt.version.time_ns, renewed.time_ns);
+    assert_int_equal(ask->data.adopt.flags, DIRECTORY_MESSAGE_PROTECTED);
+    home_reply(f, ask, CASCADE_OK);
+    assert_int_equal(home_lookup(f, 4, 1).custodian, 3);
+}
+
+// The custodian has no bytes when it is asked: another one is looked for first.
+static void
+protection_follows_custody(void **state)
+{
+    struct home_fixture *f = *state;
+    struct home_ask *ask;
+    uint64_t protect;
+
+    (void)home_bind(f, 2, 1, 10, 100, 0);
+    (void)home_lookup(f, 3, 1);
+    protect = home_protect(f, 4, 1, true);
+    ask = home_asked(f, 2, DIRECTORY_SUBJECT_RENEW);
+    home_gone(f, 2, 1, home_version(100));
+    home_reply(f, ask, CASCADE_NOT_FOUND);
     home_reply(f, home_asked(f, 2, DIRECTORY_SUBJECT_ADOPT), CASCADE_NOT_FOUND);
     home_reply(f, home_asked(f, 3, DIRECTORY_SUBJECT_ADOPT), CASCADE_OK);
-    home_expect_none(f, protect); // goes on with the new custodian
+    home_expect_none(f, protect);
     home_reply(f, home_asked(f, 3, DIRECTORY_SUBJECT_RENEW), CASCADE_OK);
     home_expect(f, protect, CASCADE_OK);
     assert_int_equal(home_lookup(f, 4, 1).custodian, 3);
+    // And where there is none any more, nothing is protected.
+    protect = home_protect(f, 4, 1, false);
+    ask = home_asked(f, 3, DIRECTORY_SUBJECT_RENEW);
+    directory_home_lost(f->home, 3, f->now_ns);
+    home_reply(f, ask, CASCADE_CLOSED);
+    while (home_open_asks(f) > 0) {
+        for (uint16_t rank = 0; rank < HOME_RANKS; rank++) {
+            for (uint32_t i = 0; i < f->ask_count; i++) {
+                if (!f->asks[i].is_done && f->asks[i].to == rank) {
+                    home_reply(f, &f->asks[i], CASCADE_NOT_FOUND);
+                }
+            }
+        }
+    }
+    home_expect(f, protect, CASCADE_NOT_FOUND);
+    assert_false(f->is_protected);
+}
+
+// A put whose question was never answered: the name goes, and what stands in
+// line must not bind the key to bytes that nobody has.
+static void
+bind_without_bytes_is_void(void **state)
+{
+    struct home_fixture *f = *state;
+    uint64_t waits;
+    uint64_t under_way;
+    uint64_t own;
+
+    (void)home_bind(f, 2, 1, 10, 100, 0);
+    under_way = home_bind(f, 3, 1, 11, 200, 0);
+    waits = home_bind(f, 4, 1, 12, 300, 0);
+    home_gone(f, 4, 1, home_version(300));
+    home_reply(f, home_asked(f, 2, DIRECTORY_SUBJECT_RECALL), CASCADE_OK);
+    home_expect(f, under_way, CASCADE_OK);
+    home_expect(f, waits, CASCADE_CANCELLED);
+    assert_int_equal(home_lookup(f, 5, 1).custodian, 3);
+    // One whose recalls are out binds, and ends.
+    own = home_bind(f, 3, 1, 13, 400, 0);
+    home_gone(f, 3, 1, home_version(400));
+    home_reply(f, home_asked(f, 3, DIRECTORY_SUBJECT_RECALL), CASCADE_OK);
+    home_reply(f, home_asked(f, 5, DIRECTORY_SUBJECT_RECALL), CASCADE_OK);
+    assert_int_equal(home_expect(f, own, CASCADE_OK)->data.bound.lease_ns, 0);
+    assert_int_equal(f->asks[f->ask_count - 1].subject,
+                     DIRECTORY_SUBJECT_RECALL); // of what it kept before
+    assert_int_equal(home_open_asks(f), 0);
+    assert_int_equal(home_lookup(f, 5, 1).status, CASCADE_NOT_FOUND);
+}
+
+// Its bind is committed after it was lost.
+static void
+bind_of_a_lost_rank_is_void(void **state)
+{
+    struct home_fixture *f = *state;
+
+    (void)home_bind(f, 2, 1, 10, 100, 0);
+    (void)home_bind(f, 3, 1, 11, 200, 0);
+    directory_home_lost(f->home, 3, f->now_ns);
+    home_reply(f, home_asked(f, 2, DIRECTORY_SUBJECT_RECALL), CASCADE_OK);
+    assert_int_equal(home_lookup(f, 5, 1).status, CASCADE_NOT_FOUND);
+    assert_int_equal(home_open_asks(f), 0);
+}
+
+// While recalls are out, another key's removal raises the floor.
+static void
+floor_of_other_keys_does_not_undo_recalls(void **state)
+{
+    struct home_fixture *f = *state;
+    uint64_t bind;
+    uint64_t remove;
+
+    (void)home_bind(f, 2, 1, 10, 100, 0);
+    (void)home_bind(f, 2, 2, 20, 101, 0);
+    bind = home_bind(f, 3, 1, 11, 200, 0);
+    remove = home_remove(f, 3, 2);
+    home_reply(f, &f->asks[1], CASCADE_OK);
+    home_expect(f, remove, CASCADE_OK);
+    home_reply(f, &f->asks[0], CASCADE_OK);
+    home_expect(f, bind, CASCADE_OK);
 }
 
 static void
@@ -872,11 +981,15 @@ main(void)
         unit(custody_is_handed_to_a_guest),
         unit(nobody_has_a_copy),
         unit(late_gone_names_another_version),
-        unit(silent_adopter_is_asked_again),
+        unit(silent_adopter_may_have_said_yes),
         unit(protection_asks_the_custodian),
         unit(refused_protection_changes_nothing),
-        unit(silent_custodian_is_asked_again),
+        unit(silent_custodian_is_waited_for),
         unit(renewed_binding_may_be_gone_before_the_answer),
+        unit(protection_follows_custody),
+        unit(bind_without_bytes_is_void),
+        unit(bind_of_a_lost_rank_is_void),
+        unit(floor_of_other_keys_does_not_undo_recalls),
         unit(rebind_and_remove_lift_protection),
         cmocka_unit_test(other_content_is_refused_where_keys_are_of_content),
         unit(lost_rank_hands_over),
