@@ -6,7 +6,7 @@ set(CASCADE_TEST_TIMEOUT_SECONDS 120 CACHE STRING "Limit of one test")
 # Tests that cannot run under an emulator, each with the reason.
 set(CASCADE_SKIP_LIST "" CACHE STRING "File of tests to skip")
 if(CMAKE_CROSSCOMPILING_EMULATOR)
-  set(CASCADE_TEST_TIMEOUT_SECONDS 600)
+  set(CASCADE_TEST_TIMEOUT_SECONDS 1200)
 endif()
 set(CASCADE_LONG_TIMEOUT_SECONDS 1800 CACHE STRING "Limit of one long test")
 
