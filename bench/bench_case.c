@@ -64,6 +64,9 @@ read_parameter(char *text, struct bench_case *to)
     if (strcmp(text, "total") == 0) {
         return units_parse_bytes(value, &to->total_bytes);
     }
+    if (strcmp(text, "segment") == 0) {
+        return units_parse_bytes(value, &to->segment_bytes);
+    }
     if (strcmp(text, "blocks") == 0) {
         return units_parse_unsigned(value, &to->blocks);
     }

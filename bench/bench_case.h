@@ -31,6 +31,7 @@ struct bench_case {
     uint64_t blocks;      // 0: what total_bytes makes
     uint64_t operations;  // in a round, for cases that move no bytes
     uint64_t rounds;
+    uint64_t segment_bytes; // option of the store; 0 = default
 };
 
 // The cases of bench/cases, made into text by the build.

@@ -98,9 +98,13 @@ set_options(const struct bench_run *run, struct cascade_options *options,
     }
     (void)snprintf(path, sizeof(path), "%s/cold", run->folder);
     status = cascade_options_set(options, "cold_path", path);
-    return status == CASCADE_OK
-               ? set_number(options, "cold_capacity", cold_bytes)
-               : status;
+    if (status == CASCADE_OK) {
+        status = set_number(options, "cold_capacity", cold_bytes);
+    }
+    if (status == CASCADE_OK && run->what->segment_bytes > 0) {
+        status = set_number(options, "segment_size", run->what->segment_bytes);
+    }
+    return status;
 }
 
 static void

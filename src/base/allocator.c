@@ -2,7 +2,8 @@
 //
 // The system's heap behind the allocator table. Large aligned memory, which is
 // for I/O, asks for large pages: they arrive faster and a disk takes them as
-// one piece. Stateless; no lock of ours.
+// one piece. So do large tables, which are read all over: what tells where a
+// small page lies does not stay in the processor. Stateless; no lock of ours.
 
 #include "base/allocator.h"
 
@@ -16,6 +17,27 @@
 
 #define LARGE_PAGE_BYTES ((size_t)2 * MIB)
 
+// Tables from this size on; the last page of what is used of them may be a large
+// one, so that they have to be worth it.
+#define LARGE_TABLE_BYTES ((size_t)16 * MIB)
+
+// Zeroed pages from the system, which it has not touched.
+static void *
+allocate_table(size_t bytes)
+{
+    void *memory = calloc(1, bytes);
+    uintptr_t start = (uintptr_t)memory;
+    uintptr_t first = units_round_up(start, LARGE_PAGE_BYTES);
+    uintptr_t end = units_round_down(start + bytes, LARGE_PAGE_BYTES);
+
+    if (memory != NULL) {
+        // Merely slower without.
+        (void)madvise((uint8_t *)memory + (first - start), end - first,
+                      MADV_HUGEPAGE);
+    }
+    return memory;
+}
+
 static void *
 system_allocate(void *self, size_t bytes, size_t alignment)
 {
@@ -23,6 +45,9 @@ system_allocate(void *self, size_t bytes, size_t alignment)
 
     (void)self;
     if (alignment <= alignof(max_align_t)) {
+        if (bytes >= LARGE_TABLE_BYTES) {
+            return allocate_table(bytes);
+        }
         // calloc takes zeroed pages from the system without touching them.
         return calloc(1, bytes == 0 ? 1 : bytes);
     }

@@ -25,6 +25,7 @@
 
 #include "base/allocator.h"
 #include "base/clock.h"
+#include "base/pool.h"
 #include "block/block_id.h"
 #include "block/block_key.h"
 #include "block/block_label.h"
@@ -39,6 +40,7 @@ struct directory;
 struct directory_options {
     const struct allocator *allocator;
     const struct clock_source *clock;
+    struct pool *pool;     // shares out the end of a load; may be NULL
     uint64_t version_tag;  // of this store, random
     uint32_t max_keys;     // bindings, removals kept included
     uint32_t max_ids;      // contents
@@ -355,6 +357,21 @@ directory_attach_key(struct directory *directory,
 enum cascade_status
 directory_load(struct directory *directory, const struct block_label *label,
                const struct block_place *place, uint32_t segment, bool durable);
+
+// Many of them, faster: the memory is asked for all that a batch reads before it
+// is read. The first failure ends it.
+#define DIRECTORY_LOAD_BATCH 64
+
+struct directory_record {
+    const struct block_label *label;
+    const struct block_place *place; // NULL or not set: no payload
+    uint32_t segment;
+    bool durable;
+};
+
+enum cascade_status
+directory_load_many(struct directory *directory,
+                    const struct directory_record *records, size_t count);
 
 // Ends a load: applies clears and `floor`, turns bindings without bytes into
 // removals, restores protection within the budget.

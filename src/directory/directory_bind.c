@@ -60,12 +60,12 @@ name_content(struct directory *directory, const struct directory_bind *bind,
     content = directory_content(directory, &bind->id);
     if (content == NULL && block_place_is_set(&bind->place)) {
         content = directory_content_add(directory, &bind->id, bind->bytes,
-                                        bind->place.checksum);
+                                        bind->place.checksum, NULL);
     }
     if (content != NULL) {
         reference = directory_reference_add(
             directory, content, binding, version,
-            (bind->flags & DIRECTORY_BIND_GUEST) != 0);
+            (bind->flags & DIRECTORY_BIND_GUEST) != 0, NULL);
         if (reference == NULL && content->references == NO_RECORD) {
             directory_content_delete(directory, content);
         }
@@ -195,7 +195,7 @@ bind_locked(struct directory *directory, const struct directory_bind *bind,
         return CASCADE_OK;
     }
     if (is_new) {
-        binding = directory_binding_add(directory, &bind->key);
+        binding = directory_binding_add(directory, &bind->key, NULL);
         if (binding == NULL) {
             return error_set(CASCADE_NO_SPACE,
                              "the index is full; raise max_blocks");

@@ -9,6 +9,10 @@
 #include "base/error.h"
 #include "directory/directory_table.h"
 
+// A name that replaces another is there beside it for a moment: one for each
+// thread that may be at it.
+#define MORE_REFERENCES (POOL_THREADS_MAX + 1)
+
 static uint32_t
 buckets_for(uint32_t records)
 {
@@ -20,19 +24,22 @@ buckets_for(uint32_t records)
     return buckets;
 }
 
-static bool
-create_shards(const struct allocator *allocator, struct directory_shard *shards,
-              uint32_t buckets)
+// One table for all shards, so that it may lie in large pages.
+static uint32_t *
+create_buckets(const struct allocator *allocator,
+               struct directory_shard *shards, uint32_t buckets)
 {
-    for (uint32_t s = 0; s < DIRECTORY_SHARDS; s++) {
-        shards[s].buckets = allocator_array(allocator, buckets,
-                                            sizeof(uint32_t));
-        if (shards[s].buckets == NULL) {
-            return false;
-        }
-        memset(shards[s].buckets, 0xff, buckets * sizeof(uint32_t));
+    size_t count = (size_t)buckets * DIRECTORY_SHARDS;
+    uint32_t *table = allocator_array(allocator, count, sizeof(*table));
+
+    if (table == NULL) {
+        return NULL;
     }
-    return true;
+    memset(table, 0xff, count * sizeof(*table));
+    for (uint32_t s = 0; s < DIRECTORY_SHARDS; s++) {
+        shards[s].buckets = table + (size_t)s * buckets;
+    }
+    return table;
 }
 
 static void
@@ -43,6 +50,7 @@ init_locks(struct directory *directory)
         check(pthread_mutex_init(&directory->id_shards[s].lock, NULL) == 0);
     }
     check(pthread_mutex_init(&directory->load_lock, NULL) == 0);
+    check(pthread_cond_init(&directory->load_settled, NULL) == 0);
 }
 
 // Everything that may fail; directory_destroy takes back what was taken.
@@ -53,22 +61,26 @@ create_tables(struct directory *directory)
     uint32_t keys = directory->options.max_keys;
     uint32_t ids = directory->options.max_ids;
     uint32_t slots = directory->options.memory_slots;
+    uint32_t references = keys <= UINT32_MAX - 1 - MORE_REFERENCES
+                              ? keys + MORE_REFERENCES
+                              : keys;
     enum cascade_status status;
 
     directory->bindings = allocator_array(allocator, keys,
                                           sizeof(struct binding));
     directory->contents = allocator_array(allocator, ids,
                                           sizeof(struct content));
-    directory->references = allocator_array(allocator, keys,
+    directory->references = allocator_array(allocator, references,
                                             sizeof(struct reference));
     directory->slot_contents = allocator_array(allocator, slots > 0 ? slots : 1,
                                                sizeof(uint32_t));
+    directory->key_table = create_buckets(allocator, directory->key_shards,
+                                          directory->key_buckets);
+    directory->id_table = create_buckets(allocator, directory->id_shards,
+                                         directory->id_buckets);
     if (directory->bindings == NULL || directory->contents == NULL ||
         directory->references == NULL || directory->slot_contents == NULL ||
-        !create_shards(allocator, directory->key_shards,
-                       directory->key_buckets) ||
-        !create_shards(allocator, directory->id_shards,
-                       directory->id_buckets)) {
+        directory->key_table == NULL || directory->id_table == NULL) {
         return error_set(CASCADE_NO_MEMORY,
                          "no memory for an index of %u keys; lower max_blocks",
                          keys);
@@ -78,7 +90,8 @@ create_tables(struct directory *directory)
         status = record_pool_init(&directory->content_pool, allocator, ids);
     }
     if (status == CASCADE_OK) {
-        status = record_pool_init(&directory->reference_pool, allocator, keys);
+        status = record_pool_init(&directory->reference_pool, allocator,
+                                  references);
     }
     if (status == CASCADE_OK) {
         status = directory_keys_init(&directory->keys, allocator, keys);
@@ -126,12 +139,13 @@ directory_destroy(struct directory *directory)
     record_pool_fini(&directory->content_pool, allocator);
     record_pool_fini(&directory->binding_pool, allocator);
     for (uint32_t s = 0; s < DIRECTORY_SHARDS; s++) {
-        allocator_release(allocator, directory->key_shards[s].buckets);
-        allocator_release(allocator, directory->id_shards[s].buckets);
         (void)pthread_mutex_destroy(&directory->key_shards[s].lock);
         (void)pthread_mutex_destroy(&directory->id_shards[s].lock);
     }
+    (void)pthread_cond_destroy(&directory->load_settled);
     (void)pthread_mutex_destroy(&directory->load_lock);
+    allocator_release(allocator, directory->key_table);
+    allocator_release(allocator, directory->id_table);
     allocator_release(allocator, directory->slot_contents);
     allocator_release(allocator, directory->references);
     allocator_release(allocator, directory->contents);

@@ -44,7 +44,7 @@ outrank_record(struct directory *directory, const struct block_key *key,
                struct block_version version, struct binding *binding)
 {
     if (binding == NULL) {
-        binding = directory_binding_add(directory, key);
+        binding = directory_binding_add(directory, key, NULL);
         if (binding == NULL) {
             return;
         }

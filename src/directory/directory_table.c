@@ -41,34 +41,52 @@ record_pool_fini(struct record_pool *pool, const struct allocator *allocator)
     }
 }
 
-uint32_t
-record_pool_take(struct record_pool *pool)
-{
-    uint32_t record = NO_RECORD;
-
-    pthread_mutex_lock(&pool->lock);
-    if (pool->first_free != NO_RECORD) {
-        record = pool->first_free;
-        pool->first_free = pool->next_free[record];
-    } else if (pool->used < pool->capacity) {
-        record = pool->used++;
-    }
-    if (record != NO_RECORD) {
-        pool->taken++;
-    }
-    pthread_mutex_unlock(&pool->lock);
-    return record;
-}
-
 void
 record_pool_give(struct record_pool *pool, uint32_t record)
 {
+    record_pool_give_some(pool, &record, 1);
+}
+
+uint32_t
+record_pool_take_some(struct record_pool *pool, uint32_t *records,
+                      uint32_t count)
+{
+    uint32_t taken = 0;
+
     pthread_mutex_lock(&pool->lock);
-    check(pool->taken > 0);
-    pool->next_free[record] = pool->first_free;
-    pool->first_free = record;
-    pool->taken--;
+    while (taken < count && pool->first_free != NO_RECORD) {
+        records[taken] = pool->first_free;
+        pool->first_free = pool->next_free[records[taken]];
+        taken++;
+    }
+    while (taken < count && pool->used < pool->capacity) {
+        records[taken++] = pool->used++;
+    }
+    pool->taken += taken;
     pthread_mutex_unlock(&pool->lock);
+    return taken;
+}
+
+void
+record_pool_give_some(struct record_pool *pool, const uint32_t *records,
+                      uint32_t count)
+{
+    pthread_mutex_lock(&pool->lock);
+    check(pool->taken >= count);
+    for (uint32_t i = 0; i < count; i++) {
+        pool->next_free[records[i]] = pool->first_free;
+        pool->first_free = records[i];
+    }
+    pool->taken -= count;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+uint32_t
+record_pool_take(struct record_pool *pool)
+{
+    uint32_t record;
+
+    return record_pool_take_some(pool, &record, 1) == 1 ? record : NO_RECORD;
 }
 
 static uint64_t
@@ -128,9 +146,10 @@ directory_binding(struct directory *directory, const struct block_key *key)
 }
 
 struct binding *
-directory_binding_add(struct directory *directory, const struct block_key *key)
+directory_binding_add(struct directory *directory, const struct block_key *key,
+                      struct record_spare *spare)
 {
-    uint32_t record = record_pool_take(&directory->binding_pool);
+    uint32_t record = record_spare_take(spare, &directory->binding_pool);
     uint32_t *bucket = binding_bucket(directory, key);
     struct binding *binding;
 
@@ -283,9 +302,10 @@ forget_places(struct content *content)
 
 struct content *
 directory_content_add(struct directory *directory, const struct block_id *id,
-                      uint64_t bytes, uint32_t checksum)
+                      uint64_t bytes, uint32_t checksum,
+                      struct record_spare *spare)
 {
-    uint32_t record = record_pool_take(&directory->content_pool);
+    uint32_t record = record_spare_take(spare, &directory->content_pool);
     uint32_t *bucket = content_bucket(directory, id);
     struct content *content;
 
@@ -364,6 +384,7 @@ directory_content_delete(struct directory *directory, struct content *content)
         link = &directory->contents[*link].next;
     }
     *link = content->next;
+    content->protected_references = CONTENT_FREE;
     record_pool_give(&directory->content_pool, record);
 }
 
@@ -425,9 +446,10 @@ directory_reference_unprotect(struct directory *directory,
 struct reference *
 directory_reference_add(struct directory *directory, struct content *content,
                         const struct binding *binding,
-                        struct block_version version, bool is_guest)
+                        struct block_version version, bool is_guest,
+                        struct record_spare *spare)
 {
-    uint32_t record = record_pool_take(&directory->reference_pool);
+    uint32_t record = record_spare_take(spare, &directory->reference_pool);
     bool was_dirty = directory_content_is_dirty(directory, content);
     struct reference *reference;
 

@@ -69,8 +69,10 @@ struct content {
     uint32_t checksum;
     uint32_t next;
     uint32_t references;
-    uint32_t protected_references;
+    uint32_t protected_references; // CONTENT_FREE: it is no content now
 };
+
+#define CONTENT_FREE UINT32_MAX
 
 // Fixed array of records with a free list.
 struct record_pool {
@@ -84,7 +86,7 @@ struct record_pool {
 
 struct directory_shard {
     _Alignas(64) pthread_mutex_t lock;
-    uint32_t *buckets;
+    uint32_t *buckets; // a part of the one table of all shards
 };
 
 struct directory {
@@ -93,6 +95,8 @@ struct directory {
     struct directory_shard id_shards[DIRECTORY_SHARDS];
     uint32_t key_buckets; // per shard, power of two
     uint32_t id_buckets;
+    uint32_t *key_table; // the buckets of all shards, one after another
+    uint32_t *id_table;
     struct binding *bindings;
     struct content *contents;
     struct reference *references;
@@ -113,7 +117,10 @@ struct directory {
     struct block_version clear_version; // highest one found while loading
     bool loaded;                        // from then on a load only adds
     _Atomic bool load_is_full; // what nothing names is gone, and it is full
-    pthread_mutex_t load_lock;
+    pthread_mutex_t load_lock; // over clear_version and the following
+    pthread_cond_t load_settled;
+    uint32_t loads_ahead; // batches that hold records taken ahead
+    bool load_is_short;   // no batch takes any ahead
 };
 
 static inline void
@@ -163,6 +170,29 @@ record_pool_take(struct record_pool *pool);
 void
 record_pool_give(struct record_pool *pool, uint32_t record);
 
+// Takes up to `count`; how many. Faster than one by one.
+uint32_t
+record_pool_take_some(struct record_pool *pool, uint32_t *records,
+                      uint32_t count);
+
+void
+record_pool_give_some(struct record_pool *pool, const uint32_t *records,
+                      uint32_t count);
+
+// Records taken ahead by one thread, for what it is about to add. Without any
+// the pool is asked.
+struct record_spare {
+    uint32_t *records;
+    uint32_t count;
+};
+
+static inline uint32_t
+record_spare_take(struct record_spare *spare, struct record_pool *pool)
+{
+    return spare != NULL && spare->count > 0 ? spare->records[--spare->count]
+                                             : record_pool_take(pool);
+}
+
 // --- key shards. The caller holds the shard's lock.
 
 struct directory_shard *
@@ -172,9 +202,11 @@ directory_key_shard(struct directory *directory, const struct block_key *key);
 struct binding *
 directory_binding(struct directory *directory, const struct block_key *key);
 
-// A new binding, filled with the key only; NULL if the pool is empty.
+// A new binding, filled with the key only; NULL if there is no record for it.
+// `spare` may be NULL.
 struct binding *
-directory_binding_add(struct directory *directory, const struct block_key *key);
+directory_binding_add(struct directory *directory, const struct block_key *key,
+                      struct record_spare *spare);
 
 void
 directory_binding_delete(struct directory *directory, struct binding *binding);
@@ -192,9 +224,11 @@ directory_id_shard(struct directory *directory, const struct block_id *id);
 struct content *
 directory_content(struct directory *directory, const struct block_id *id);
 
+// `spare` may be NULL.
 struct content *
 directory_content_add(struct directory *directory, const struct block_id *id,
-                      uint64_t bytes, uint32_t checksum);
+                      uint64_t bytes, uint32_t checksum,
+                      struct record_spare *spare);
 
 void
 directory_content_delete(struct directory *directory, struct content *content);
@@ -216,11 +250,13 @@ void
 directory_content_account(struct directory *directory,
                           const struct content *content, bool was_dirty);
 
-// Adds (key of the binding, version), unprotected; NULL if the pool is empty.
+// Adds (key of the binding, version), unprotected; NULL if there is no record
+// for it. `spare` may be NULL.
 struct reference *
 directory_reference_add(struct directory *directory, struct content *content,
                         const struct binding *binding,
-                        struct block_version version, bool is_guest);
+                        struct block_version version, bool is_guest,
+                        struct record_spare *spare);
 
 const struct block_key *
 directory_reference_key(const struct directory *directory, uint32_t record);

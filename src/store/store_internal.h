@@ -260,6 +260,12 @@ enum cascade_status
 store_open_in(const struct cascade_options *options,
               const struct store_surroundings *around, struct cascade **store);
 
+// --- store_open_cold.c
+
+// Opens the cold tier, if there is one, and loads what it holds.
+enum cascade_status
+store_open_cold(struct cascade *store, uint64_t version_tag);
+
 // --- store_room.c: space in DRAM
 
 // Reserves a slot, evicting clean blocks if it must. With `deadline_ns` not 0

@@ -24,16 +24,6 @@
 // Longest that a close waits for the cold tier.
 #define CLOSE_WAIT_NS (3600 * NS_PER_S)
 
-// What a load of records needs to remember.
-struct load_context {
-    struct cascade *store;
-    _Atomic int failed; // enum cascade_status
-    char message[ERROR_MESSAGE_BYTES];
-    struct block_version clear_version;
-    uint32_t clear_segment;
-    pthread_mutex_t lock;
-};
-
 static void
 init_locks(struct cascade *store)
 {
@@ -216,6 +206,7 @@ open_directory(struct cascade *store, uint64_t version_tag)
     struct directory_options options = {
         .allocator = store->around.allocator,
         .clock = store->around.clock,
+        .pool = store->pool,
         .version_tag = version_tag,
         .max_keys = blocks <= UINT32_MAX / 2 ? blocks * 2 : blocks,
         .max_ids = blocks,
@@ -287,106 +278,6 @@ open_dram(struct cascade *store)
     return open_policy(store);
 }
 
-// Keeps the first failure and the newest clear; may run in several threads.
-static void
-load_entry(void *context, const struct tier_segment_entry *entry)
-{
-    struct load_context *load = context;
-    enum cascade_status status = directory_load(
-        load->store->directory, &entry->label, &entry->place, entry->segment,
-        entry->durable && entry->own);
-
-    if (status == CASCADE_OK && (entry->label.flags & BLOCK_LABEL_CLEAR) == 0) {
-        return;
-    }
-    check(pthread_mutex_lock(&load->lock) == 0);
-    if (status != CASCADE_OK && atomic_load(&load->failed) == CASCADE_OK) {
-        atomic_store(&load->failed, (int)status);
-        (void)snprintf(load->message, sizeof(load->message), "%s",
-                       error_message());
-    } else if (status == CASCADE_OK &&
-               block_version_compare(entry->label.version,
-                                     load->clear_version) > 0) {
-        load->clear_version = entry->label.version;
-        load->clear_segment = entry->segment;
-    }
-    check(pthread_mutex_unlock(&load->lock) == 0);
-}
-
-static void
-describe_cold(const struct cascade *store, uint64_t version_tag,
-              struct tier_segment_options *options)
-{
-    const struct store_settings *settings = &store->settings;
-
-    memset(options, 0, sizeof(*options));
-    options->root = settings->cold_path;
-    options->namespace_name = settings->namespace_name;
-    options->rebind_allowed = settings->rebind == STORE_REBIND_ALLOWED;
-    options->look_only = settings->cold_look_only;
-    options->segment_bytes = settings->segment_bytes;
-    options->alignment_bytes = settings->cold_alignment_bytes;
-    options->capacity_bytes = store->cold_capacity_bytes;
-    options->lease_ns = settings->lease_ns;
-    options->write_rate = settings->cold_write_rate;
-    options->file_mode = settings->cold_file_mode;
-    options->group = settings->cold_group;
-    options->io = settings->cold_io == STORE_COLD_IO_URING
-                      ? TIER_SEGMENT_IO_URING
-                  : settings->cold_io == STORE_COLD_IO_PREAD
-                      ? TIER_SEGMENT_IO_PREAD
-                      : TIER_SEGMENT_IO_AUTO;
-    options->files = store->around.files;
-    options->clock = store->around.clock;
-    options->allocator = store->around.allocator;
-    options->pool = store->pool;
-    options->version_tag = version_tag;
-}
-
-static enum cascade_status
-open_cold(struct cascade *store, uint64_t version_tag)
-{
-    struct tier_segment_options options;
-    struct load_context load = {
-        .store = store,
-        .clear_segment = DIRECTORY_NO_SEGMENT,
-    };
-    struct block_version floor = {0, 0};
-    struct block_version highest = {0, 0};
-    enum cascade_status status;
-
-    if (store->settings.cold_path[0] == '\0') {
-        return CASCADE_OK;
-    }
-    store->writer = allocator_array(store->around.allocator, 1,
-                                    sizeof(struct store_writer));
-    store->reclaim_writer = allocator_array(store->around.allocator, 1,
-                                            sizeof(struct store_writer));
-    if (store->writer == NULL || store->reclaim_writer == NULL) {
-        return error_set(CASCADE_NO_MEMORY, "no memory to write segments");
-    }
-    describe_cold(store, version_tag, &options);
-    options.log = &store->log;
-    check(pthread_mutex_init(&load.lock, NULL) == 0);
-    status = tier_segment_open(&options, load_entry, &load, &floor, &highest,
-                               &store->cold);
-    (void)pthread_mutex_destroy(&load.lock);
-    if (status == CASCADE_OK && atomic_load(&load.failed) != CASCADE_OK) {
-        status = error_set((enum cascade_status)atomic_load(&load.failed), "%s",
-                           load.message);
-    }
-    if (status != CASCADE_OK) {
-        return status;
-    }
-    store->cold_tier.table = &tier_segment_table;
-    store->cold_tier.self = store->cold;
-    directory_see_version(store->directory, highest);
-    directory_load_finish(store->directory, floor);
-    store->clear_version = load.clear_version;
-    store->clear_segment = load.clear_segment;
-    return CASCADE_OK;
-}
-
 // Files of before count towards the capacity.
 static void
 fit_cold_capacity(struct cascade *store)
@@ -432,7 +323,7 @@ open_parts(struct cascade *store)
         status = open_dram(store);
     }
     if (status == CASCADE_OK) {
-        status = open_cold(store, version_tag);
+        status = store_open_cold(store, version_tag);
     }
     if (status == CASCADE_OK) {
         fit_cold_capacity(store);

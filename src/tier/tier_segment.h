@@ -32,6 +32,14 @@ enum tier_segment_io {
     TIER_SEGMENT_IO_PREAD = 2,
 };
 
+struct tier_segment_entry;
+
+// Called from several threads at once where there is a pool, for records of one
+// segment; they are valid during the call.
+typedef void
+tier_segment_visit_many(void *context, const struct tier_segment_entry *entries,
+                        size_t count);
+
 struct tier_segment_options {
     const char *root;           // cold_path; created if its parent exists
     const char *namespace_name; // encoded as a folder name inside
@@ -56,6 +64,9 @@ struct tier_segment_options {
     uint64_t job;
     // NULL = this process as the system describes it; tests play others.
     const struct segment_lease_holder *holder;
+    // Gets what an open finds, where there are many, instead of its visit. May
+    // be NULL.
+    tier_segment_visit_many *visit_many;
 };
 
 // One record found at open, at refresh, or read back for reclaim.

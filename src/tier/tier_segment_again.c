@@ -134,7 +134,7 @@ show_one(void *context, size_t index)
     status = tier_segment_index_of(cold, handle, reader->reader, &found);
     tier_segment_reader_give(cold, reader);
     if (status == CASCADE_OK) {
-        tier_segment_show(cold, handle, &found, true, again->visit,
+        tier_segment_show(cold, handle, &found, true, NULL, again->visit,
                           again->context);
     }
     segment_index_fini(&found);

@@ -253,11 +253,13 @@ enum cascade_status
 tier_segment_load(struct tier_segment *cold, struct tier_segment_handle *handle,
                   struct segment_index *index) MUST_USE;
 
-// Shows the entries. `own` and durable as the handle says.
+// Shows the entries, to `visit_many` if it is not NULL. `own` and durable as the
+// handle says.
 void
 tier_segment_show(struct tier_segment *cold,
                   const struct tier_segment_handle *handle,
                   const struct segment_index *index, bool again,
+                  tier_segment_visit_many *visit_many,
                   tier_segment_visit *visit, void *context);
 
 // Seals an adopted tail by an index file in the own directory.

@@ -17,6 +17,8 @@
 
 #include "base/error.h"
 
+#define SHOWN_AT_ONCE 64
+
 struct collect {
     struct segment_index *index;
     bool no_memory;
@@ -271,25 +273,37 @@ void
 tier_segment_show(struct tier_segment *cold,
                   const struct tier_segment_handle *handle,
                   const struct segment_index *index, bool again,
+                  tier_segment_visit_many *visit_many,
                   tier_segment_visit *visit, void *context)
 {
     enum tier_segment_relation relation =
         cold->directories[handle->directory].relation;
-    struct tier_segment_entry shown = {
-        .segment = handle->number,
-        .own = relation != TIER_SEGMENT_FOREIGN,
-        .durable = handle->state == TIER_SEGMENT_SEALED,
-        .again = again,
-    };
+    struct tier_segment_entry shown[SHOWN_AT_ONCE];
     struct segment_entry entry;
+    size_t count = 0;
 
     for (uint64_t i = 0; i < index->count; i++) {
-        if (segment_format_get_entry(&index->entries[i], handle->bytes,
-                                     &entry)) {
-            shown.label = entry.label;
-            tier_segment_place_of(handle, shown.own, &entry, &shown.place);
-            visit(context, &shown);
+        struct tier_segment_entry *next = &shown[count];
+
+        if (!segment_format_get_entry(&index->entries[i], handle->bytes,
+                                      &entry)) {
+            continue;
         }
+        next->segment = handle->number;
+        next->own = relation != TIER_SEGMENT_FOREIGN;
+        next->durable = handle->state == TIER_SEGMENT_SEALED;
+        next->again = again;
+        next->label = entry.label;
+        tier_segment_place_of(handle, next->own, &entry, &next->place);
+        if (visit_many == NULL) {
+            visit(context, next);
+        } else if (++count == SHOWN_AT_ONCE) {
+            visit_many(context, shown, count);
+            count = 0;
+        }
+    }
+    if (count > 0) {
+        visit_many(context, shown, count);
     }
 }
 

@@ -481,6 +481,7 @@ show_one(void *context, size_t index)
     if (handle->state == TIER_SEGMENT_SEALED ||
         handle->state == TIER_SEGMENT_TAIL) {
         tier_segment_show(wave->cold, handle, &wave->indexes[index], again,
+                          wave->opening ? cold->options.visit_many : NULL,
                           wave->visit, wave->context);
     }
 }

@@ -12,7 +12,7 @@ FIELDS = ["case", "block_bytes", "threads", "rounds", "gbps", "latency_us",
           "limit", "limit_gbps", "ratio", "verified_bytes", "wrong_bytes",
           "misses"]
 TIME_BARS = {"put_if_absent", "acquire", "exists", "exists_batch", "restart",
-             "first_put"}
+             "first_put", "restart_million"}
 
 
 def case_names():
