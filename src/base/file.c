@@ -54,6 +54,16 @@ real_pwrite(void *self, int file, const void *data, size_t bytes,
 }
 
 static int
+real_reserve(void *self, int file, uint64_t offset, uint64_t bytes)
+{
+    (void)self;
+    return fallocate(file, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes) ==
+                   0
+               ? 0
+               : -errno;
+}
+
+static int
 real_sync_data(void *self, int file)
 {
     (void)self;
@@ -101,6 +111,7 @@ static const struct file_system real_file_system = {
     .close = real_close,
     .pread = real_pread,
     .pwrite = real_pwrite,
+    .reserve = real_reserve,
     .sync_data = real_sync_data,
     .sync = real_sync,
     .make_directory_at = real_make_directory_at,

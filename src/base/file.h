@@ -24,6 +24,9 @@ struct file_system {
                      uint64_t offset);
     ssize_t (*pwrite)(void *self, int file, const void *data, size_t bytes,
                       uint64_t offset);
+    // fallocate that keeps the length: space for bytes that will be written, so
+    // that they need none then. NULL, and any failure: they are written without.
+    int (*reserve)(void *self, int file, uint64_t offset, uint64_t bytes);
     int (*sync_data)(void *self, int file); // fdatasync
     int (*sync)(void *self, int file);      // fsync, for directories too
     int (*make_directory_at)(void *self, int directory, const char *path,

@@ -17,6 +17,10 @@
 #define STAGING_BYTES_DEFAULT (16 * MIB)
 #define LARGE_PIECES_MIN 2
 
+// Appends from this size on find their space reserved: one change of the file's
+// layout instead of one for each request.
+#define RESERVE_BYTES_MIN (4 * MIB)
+
 // The queue tells which record failed; its items did not make it.
 static void
 note_failed(void *context, uint64_t seq, enum cascade_status status)
@@ -49,6 +53,32 @@ set_unwritten(struct segment_write_item *items, size_t count,
         if (items[i].status == CASCADE_OK && items[i].entry.seq == 0) {
             items[i].status = status;
         }
+    }
+}
+
+// Asks for the space of an append. What comes of it is the file system's
+// business: without space the writes fail, and say so.
+static void
+reserve(const struct segment_writer *writer,
+        const struct segment_write_item *items, size_t count)
+{
+    const struct file_system *files = segment_io_files(writer->io);
+    uint32_t alignment = writer->facts.alignment_bytes;
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (items[i].status == CASCADE_OK &&
+            items[i].bytes >= SEGMENT_BATCH_BLOCK_BYTES) {
+            bytes += segment_format_block_header_bytes(items[i].bytes,
+                                                       alignment) +
+                     units_round_up(items[i].bytes, alignment);
+        } else if (items[i].status == CASCADE_OK) {
+            bytes += units_round_up(items[i].bytes, SEGMENT_PACK_BYTES);
+        }
+    }
+    if (bytes >= RESERVE_BYTES_MIN && files->reserve != NULL) {
+        (void)files->reserve(files->self, writer->file.file, writer->end,
+                             bytes);
     }
 }
 
@@ -193,6 +223,7 @@ segment_write_append(struct segment_writer *writer,
     if (status == CASCADE_OK && segment_write_takes_more(writer)) {
         writer->items = items;
         writer->item_count = count;
+        reserve(writer, items, count);
         segment_write_items(writer);
         writer->items = NULL;
         writer->item_count = 0;

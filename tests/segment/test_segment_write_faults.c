@@ -375,6 +375,52 @@ test_seal_syncs_before_the_footer(void **state)
     fixture_close(&fixture);
 }
 
+// Space is asked for once for an append and never makes the file longer; that
+// it is refused changes nothing.
+static void
+test_space_may_be_refused(void **state)
+{
+    static const int errors[] = {0, EOPNOTSUPP, ENOSPC, EDQUOT, EIO};
+    struct segment_write_item items[8];
+    struct file_faulty faulty;
+    struct fixture fixture;
+
+    (void)state;
+    file_faulty_init(&faulty, NULL);
+    fixture_open(&fixture, SEGMENT_IO_PREAD, &faulty.table, NULL, NULL);
+    for (uint32_t i = 0; i < 8; i++) {
+        fixture_make_block(&items[i], i, i % 2 == 0 ? MIB + 1 : 300000, false);
+    }
+    for (size_t k = 0; k < sizeof(errors) / sizeof(errors[0]); k++) {
+        struct segment_writer *writer = fixture_create(&fixture, "a.seg", 0);
+        struct segment_write_state now;
+        uint64_t bytes;
+
+        faulty.counted = FILE_FAULTY_RESERVE;
+        faulty.calls = 0;
+        faulty.fail_from = errors[k] == 0 ? 0 : 1;
+        faulty.error = errors[k];
+        assert_int_equal(segment_write_append(writer, items, 8), CASCADE_OK);
+        assert_int_equal(faulty.calls, 1);
+        assert_int_equal(segment_write_sync(writer), CASCADE_OK);
+        segment_write_state_of(writer, &now);
+        free(fixture_load(&fixture, "a.seg", &bytes));
+        assert_int_equal(bytes, now.bytes);
+        for (uint32_t i = 0; i < 8; i++) {
+            uint32_t number;
+
+            assert_int_equal(
+                fixture_check_entry(&fixture, segment_write_file(writer),
+                                    &items[i].entry, items, 8, &number),
+                CASCADE_OK);
+        }
+        segment_write_close(writer);
+        fixture_remove(&fixture, "a.seg");
+    }
+    fixture_items_free(items, 8);
+    fixture_close(&fixture);
+}
+
 int
 main(void)
 {
@@ -384,6 +430,7 @@ main(void)
         cmocka_unit_test(test_failed_sync_condemns),
         cmocka_unit_test(test_failure_in_a_long_append),
         cmocka_unit_test(test_seal_syncs_before_the_footer),
+        cmocka_unit_test(test_space_may_be_refused),
         cmocka_unit_test(test_nth_allocation_fails),
     };
 

@@ -115,6 +115,20 @@ faulty_pwrite(void *self, int file, const void *data, size_t bytes,
 }
 
 static int
+faulty_reserve(void *self, int file, uint64_t offset, uint64_t bytes)
+{
+    struct file_faulty *faulty = self;
+    const struct file_system *under = faulty->under;
+
+    if (fails(faulty, FILE_FAULTY_RESERVE) && faulty->error != 0) {
+        return -faulty->error;
+    }
+    return under->reserve == NULL
+               ? -EOPNOTSUPP
+               : under->reserve(under->self, file, offset, bytes);
+}
+
+static int
 faulty_sync_data(void *self, int file)
 {
     struct file_faulty *faulty = self;
@@ -205,6 +219,7 @@ file_faulty_init(struct file_faulty *faulty, const struct file_system *under)
     faulty->table.close = faulty_close;
     faulty->table.pread = faulty_pread;
     faulty->table.pwrite = faulty_pwrite;
+    faulty->table.reserve = faulty_reserve;
     faulty->table.sync_data = faulty_sync_data;
     faulty->table.sync = faulty_sync;
     faulty->table.make_directory_at = faulty_make_directory_at;

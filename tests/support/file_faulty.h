@@ -24,6 +24,7 @@ enum file_faulty_call {
     FILE_FAULTY_UNLINK = 256,
     FILE_FAULTY_STAT = 512,
     FILE_FAULTY_ALL = 1023,
+    FILE_FAULTY_RESERVE = 1024, // may always fail: not one of ALL
 };
 
 #define FILE_FAULTY_FILES_MAX 1024
