@@ -23,12 +23,13 @@
 // the last one is checked. A multiple of every alignment, a part of a chunk.
 #define TAIL_BYTES (512 * KIB)
 
-// For what is not issued yet, this many halves of it may be in flight beyond
-// what the engine asks for: a long stream is deep, which a thread that has to
-// wait for its core needs, and gets shallow towards its end. Where the disk ends
-// all it has together, each turn is that much shorter than the one before: its
-// bytes are on their way while those of the one before are checked.
-#define FLIGHT_HALVES 3
+// This many times what is not issued yet may be in flight beyond what the engine
+// asks for: a long stream is deep, which a thread that has to wait for its core
+// needs, and gets shallow towards its end. Where the disk ends all it has
+// together, each turn is that much shorter than the one before: its bytes are on
+// their way while those of the one before are checked. More turns would cost
+// more waits than they save.
+#define FLIGHT_TIMES 2
 
 // Where the issue of parts has come to.
 struct issue {
@@ -405,7 +406,7 @@ issue_more(struct segment_reader *reader, struct issue *issue)
 {
     while (reader->used < reader->part_count && reader->stage_count > 0 &&
            reader->flying_bytes < units_max(segment_io_flight_bytes(reader->io),
-                                            issue->left / 2 * FLIGHT_HALVES) &&
+                                            issue->left * FLIGHT_TIMES) &&
            segment_io_has_room(reader->io)) {
         if (!issue_next(reader, issue)) {
             return false;

@@ -19,7 +19,7 @@
 // staging: enough that a fast disk never waits for the checks.
 #define READ_DEPTH 16
 #define READ_DIRECT_BYTES (2 * MIB)
-#define READ_FLIGHT_BYTES (1 * MIB)
+#define READ_FLIGHT_BYTES (4 * MIB)
 
 static bool
 in_service(const struct tier_segment_handle *handle)
