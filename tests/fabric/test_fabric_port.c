@@ -253,6 +253,39 @@ test_a_late_answer_is_dropped(void **state)
     close_port(&fixture);
 }
 
+// Its ticket is not taken for that of another call, however many there were.
+static void
+test_a_late_answer_fits_no_other_call(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    open_port(&fixture, false, clock_system());
+    for (unsigned distance = 250; distance < 260; distance++) {
+        uint32_t reply = 0;
+        struct fabric_answer late;
+        struct fabric_call call = {.subject = SUBJECT_KEEP,
+                                   .reply = &reply,
+                                   .reply_room = sizeof(reply)};
+
+        assert_int_equal(fabric_port_ask(fixture.port, &call), CASCADE_TIMEOUT);
+        late = fixture.kept;
+        for (unsigned i = 0; i < distance; i++) {
+            settle(fixture.port);
+        }
+        call.deadline_ns = in_ns(10 * SECOND_NS);
+        fabric_port_begin(fixture.port, &call);
+        settle(fixture.port);
+        fabric_port_answer(fixture.port, late, CASCADE_OK, "late", 4);
+        settle(fixture.port);
+        fabric_port_answer(fixture.port, fixture.kept, CASCADE_OK, "kept", 4);
+        fabric_port_wait(fixture.port, &call, 1);
+        assert_int_equal(call.status, CASCADE_OK);
+        assert_memory_equal(&reply, "kept", 4);
+    }
+    close_port(&fixture);
+}
+
 struct recorded {
     struct fabric_call call;
     unsigned arrived;
@@ -618,6 +651,7 @@ main(void)
         cmocka_unit_test(test_unknown_subjects_are_refused),
         cmocka_unit_test(test_notices_are_bounded_and_in_order),
         cmocka_unit_test(test_a_late_answer_is_dropped),
+        cmocka_unit_test(test_a_late_answer_fits_no_other_call),
         cmocka_unit_test(test_calls_without_a_waiter),
         cmocka_unit_test(test_stop_ends_what_is_open),
         cmocka_unit_test(test_posts_and_timers),

@@ -167,6 +167,7 @@ add_bulk(struct local_rank *rank, struct bulk given)
     struct fabric_local *local = rank->local;
     struct bulk *bulk = malloc(sizeof(*bulk));
     struct bulk *other;
+    uint16_t other_rank;
 
     check(bulk != NULL);
     *bulk = given;
@@ -194,8 +195,10 @@ add_bulk(struct local_rank *rank, struct bulk given)
     }
     append(&local->met, bulk);
     append(&local->met, other);
+    other_rank = owner_of(other);
     unlock(local);
-    fabric_local_ring(local, owner_of(other));
+    // The other may have been ended and freed by now.
+    fabric_local_ring(local, other_rank);
     return CASCADE_OK;
 }
 

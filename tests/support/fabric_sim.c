@@ -364,6 +364,7 @@ fabric_sim_run(struct fabric_sim *sim, uint64_t for_ns)
     if (end_ns < for_ns) {
         end_ns = UINT64_MAX;
     }
+    sim_look_around(sim);
     while (sim->spawned > 0) {
         if (sim->now_ns > end_ns || !sim_advance(sim, end_ns)) {
             if (sim->now_ns < end_ns && end_ns != UINT64_MAX) {
@@ -382,6 +383,7 @@ fabric_sim_settle(struct fabric_sim *sim, uint64_t for_ns)
     uint64_t end_ns = sim->now_ns + for_ns;
 
     check(sim->current == NULL);
+    sim_look_around(sim);
     while (sim->now_ns <= end_ns && sim_advance(sim, end_ns)) {
     }
     if (sim->now_ns < end_ns) {

@@ -11,6 +11,10 @@
 // not wait with a lock in hand that another fiber takes. From outside of
 // fibers, a wait runs the others as well.
 //
+// What is handed to a port from outside of fibers, or from a fiber of another
+// rank, is noticed when run or settle is called next, or when something comes
+// for that rank.
+//
 // Each rank needs somebody who makes its turns when it is asked things and none
 // of its fibers waits: fabric_sim_serve.
 //

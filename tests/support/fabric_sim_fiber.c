@@ -231,12 +231,25 @@ want_event(struct fabric_sim *sim, struct fabric_sim_fiber *fiber)
     sim_schedule(sim, fiber->until_ns, SIM_EVENT_FIBER, 0, fiber);
 }
 
+static void
+look_at_doorbell(struct fabric_sim *sim, uint16_t rank)
+{
+    struct fabric_sim_fiber *next;
+
+    for (struct fabric_sim_fiber *fiber = sim->ranks[rank].parked;
+         fiber != NULL; fiber = next) {
+        next = fiber->next;
+        if (!fiber->deaf && fiber->seen != doorbell_of(sim, rank)) {
+            unpark(sim, fiber);
+        }
+    }
+}
+
 void
 sim_run_one(struct fabric_sim *sim)
 {
     size_t pick = (size_t)fabric_sim_random(sim, sim->runnable_count);
     struct fabric_sim_fiber *fiber = sim->runnable[pick];
-    struct fabric_sim_fiber *next;
     uint16_t rank = fiber->rank;
 
     sim->runnable[pick] = sim->runnable[--sim->runnable_count];
@@ -246,12 +259,14 @@ sim_run_one(struct fabric_sim *sim)
         retire(sim, fiber);
     }
     // What it did may concern others that wait at the rank.
-    for (struct fabric_sim_fiber *other = sim->ranks[rank].parked;
-         other != NULL; other = next) {
-        next = other->next;
-        if (!other->deaf && other->seen != doorbell_of(sim, rank)) {
-            unpark(sim, other);
-        }
+    look_at_doorbell(sim, rank);
+}
+
+void
+sim_look_around(struct fabric_sim *sim)
+{
+    for (uint16_t i = 0; i < sim->rank_count; i++) {
+        look_at_doorbell(sim, i);
     }
 }
 

@@ -241,6 +241,10 @@ sim_run_one(struct fabric_sim *sim);
 void
 sim_wake(struct fabric_sim *sim, uint16_t rank);
 
+// The same at every rank whose port was given something from outside.
+void
+sim_look_around(struct fabric_sim *sim);
+
 void
 sim_fiber_event(struct fabric_sim *sim, struct fabric_sim_fiber *fiber);
 
