@@ -63,10 +63,13 @@ struct directory_home_options {
     uint32_t line_max;
     uint64_t salt; // random, so that nobody knows which keys share a bucket
     bool rebind_allowed;
-    bool keep_removals;   // there is a cold tier
-    uint64_t lease_ns;    // of a binding
-    uint64_t claim_ns;    // of a claim on an id
-    uint64_t patience_ns; // for the answer of a custodian; then asked again
+    bool keep_removals; // there is a cold tier
+    uint64_t lease_ns;  // of a binding
+    uint64_t claim_ns;  // of a claim on an id
+    // For a custodian that is recalled; and how long a change waits for adopt
+    // and renew before it is answered with TIMEOUT. Those two are asked without
+    // a deadline: they end with an answer or with CLOSED.
+    uint64_t patience_ns;
 };
 
 enum cascade_status
@@ -89,6 +92,10 @@ void
 directory_home_answered(struct directory_home *home, uint64_t token,
                         enum cascade_status status, const void *data,
                         size_t bytes, uint64_t now_ns);
+
+// Answers beside OK and those in directory_message.h: BUSY, no room in the lines;
+// NO_SPACE, a table is full; TIMEOUT, unknown; CANCELLED, the sender said GONE for
+// what it wanted to bind.
 
 // Lets time pass: leases, claims and patience that have ended. Cheap; returns
 // when it wants to be called again (UINT64_MAX: not before something comes).
