@@ -62,6 +62,7 @@ struct bench_run {
     char folder[BENCH_PATH_BYTES]; // for files of this run
 
     struct cascade *store;
+    void *state;          // of drivers that need more
     struct buffer source; // blocks, where the driver wants them
     struct buffer target; // likewise
     struct cascade_item *items;
@@ -118,6 +119,7 @@ extern const struct bench_driver bench_driver_cold_write;
 extern const struct bench_driver bench_driver_cold_get;
 extern const struct bench_driver bench_driver_cold_batch;
 extern const struct bench_driver bench_driver_restart;
+extern const struct bench_driver bench_driver_remote_near;
 
 // --- bench_tools.c: what drivers share
 

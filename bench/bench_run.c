@@ -29,7 +29,7 @@ static const struct bench_driver *const drivers[] = {
     &bench_driver_exists_batch, &bench_driver_batch_get,
     &bench_driver_cold_write,   &bench_driver_cold_get,
     &bench_driver_fill,         &bench_driver_cold_batch,
-    &bench_driver_restart,
+    &bench_driver_restart,      &bench_driver_remote_near,
 };
 
 const struct bench_driver *
