@@ -263,12 +263,17 @@ void
 fabric_node_offer(struct fabric_node *node, enum fabric_node_region region,
                   int file, uint64_t bytes)
 {
-    check(node->files[region] < 0);
-    if (node->refusal == NULL) {
-        node->files[region] = open_read_only(file);
-        node->address.region_bytes[region] = node->files[region] >= 0 ? bytes
-                                                                      : 0;
+    int own;
+
+    if (node->refusal != NULL) {
+        return;
     }
+    own = open_read_only(file);
+    node_lock(node);
+    check(node->files[region] < 0);
+    node->files[region] = own;
+    node->address.region_bytes[region] = own >= 0 ? bytes : 0;
+    node_unlock(node);
 }
 
 void

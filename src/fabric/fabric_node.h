@@ -115,10 +115,10 @@ fabric_node_ring(struct fabric_node *node, uint16_t rank);
 // --- pins through the page
 
 // Reader: takes one of its places in the owner's page, writes (slot,
-// generation) there, and makes that visible before anything that is read
-// afterwards. NULL: all are in use, or the rank is not near. The caller then
-// reads the owner's word of that slot; if it is not as expected it must drop
-// the pin and must not read.
+// generation) there, sequentially consistent. NULL: all are in use, or the rank
+// is not near. The caller then reads the owner's word of that slot, sequentially
+// consistent as well; if it is not as expected it must drop the pin and must not
+// read.
 struct fabric_node_pin;
 
 struct fabric_node_pin *
@@ -129,7 +129,7 @@ void
 fabric_node_unpin(struct fabric_node *node, struct fabric_node_pin *pin);
 
 // Owner: true if a reader's place names that slot and generation. To be asked
-// after the word of the slot was changed, with a full fence in between.
+// after the word of the slot was changed, sequentially consistent.
 bool
 fabric_node_is_pinned(struct fabric_node *node, uint32_t slot,
                       uint32_t generation);

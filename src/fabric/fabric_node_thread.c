@@ -114,6 +114,7 @@ welcome(struct fabric_node *node, int socket, bool may_pin)
     struct fabric_node_parcel parcel = {.data = &text, .bytes = sizeof(text)};
 
     parcel.files[parcel.file_count++] = node->page_file;
+    check(pthread_mutex_lock(&node->mutex) == 0);
     for (uint32_t i = 0; i < FABRIC_NODE_REGIONS; i++) {
         if (node->files[i] >= 0) {
             text.regions |= 1u << i;
@@ -121,6 +122,7 @@ welcome(struct fabric_node *node, int socket, bool may_pin)
             parcel.files[parcel.file_count++] = node->files[i];
         }
     }
+    check(pthread_mutex_unlock(&node->mutex) == 0);
     if (node->process >= 0) {
         parcel.files[parcel.file_count++] = node->process;
     }

@@ -293,7 +293,7 @@ dram_release(void *self, const struct block_place *place, bool only_unpinned)
             return pinned(place);
         }
     } while (!atomic_compare_exchange_weak_explicit(
-        &slot->word, &word, word | TIER_DRAM_OUT, memory_order_acq_rel,
+        &slot->word, &word, word | TIER_DRAM_OUT, memory_order_seq_cst,
         memory_order_relaxed));
     if (only_unpinned &&
         tier_dram_has_watchers(dram, place->slot, place->generation)) {

@@ -154,12 +154,12 @@ tier_dram_arena(struct tier_dram *dram);
 // --- readers in other processes
 //
 // A peer maps the arena and the words, writes (slot, generation) where the
-// owner sees it, fences, and reads the bytes only if tier_dram_peer_holds then
-// says so. The owner takes the slot out of service, fences, and asks
-// `is_watched`: of the two at least one sees the other. A watched slot is BUSY
-// for a release with `only_unpinned` and for a move; after any other release
-// its space lingers, unused, until a later look finds that nobody watches it.
-// Nothing waits for a peer.
+// owner sees it, and reads the bytes only if tier_dram_peer_holds then says so.
+// The owner takes the slot out of service, and asks `is_watched`. Of these four
+// each is sequentially consistent, so at least one of the two sees the other. A
+// watched slot is BUSY for a release with `only_unpinned` and for a move; after
+// any other release its space lingers, unused, until a later look finds that
+// nobody watches it. Nothing waits for a peer.
 
 // Whether a peer reads the slot under that generation. Must not block; may be
 // called under the tier's lock, from any thread.

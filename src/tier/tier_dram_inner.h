@@ -109,17 +109,15 @@ tier_dram_free_locked(struct tier_dram *dram, uint32_t number)
     dram->slots_used--;
 }
 
-// After the word of the slot was changed so that no new reader starts: whether
-// a peer reads that generation.
+// After the word of the slot was changed so that no new reader starts, in the
+// one order of all such changes (seq_cst): whether a peer reads that
+// generation.
 static inline bool
 tier_dram_has_watchers(const struct tier_dram *dram, uint32_t number,
                        uint32_t generation)
 {
-    if (dram->is_watched == NULL) {
-        return false;
-    }
-    atomic_thread_fence(memory_order_seq_cst);
-    return dram->is_watched(dram->watch_context, number, generation);
+    return dram->is_watched != NULL &&
+           dram->is_watched(dram->watch_context, number, generation);
 }
 
 // The slot is out of service and unpinned: frees it, or lets it linger.

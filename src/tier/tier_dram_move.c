@@ -207,7 +207,7 @@ tier_dram_move(struct tier_dram *dram, struct tier_pin *pin,
     // Others let go of what they read before the space may be given away.
     if (!atomic_compare_exchange_strong_explicit(
             &slot->word, &word, tier_dram_word(generation, TIER_DRAM_OUT),
-            memory_order_acq_rel, memory_order_relaxed)) {
+            memory_order_seq_cst, memory_order_relaxed)) {
         return (word & TIER_DRAM_OUT) != 0 ? CASCADE_STALE : CASCADE_BUSY;
     }
     if (tier_dram_has_watchers(dram, number, pin->place.generation)) {

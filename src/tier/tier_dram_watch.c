@@ -104,7 +104,7 @@ tier_dram_peer_holds(const void *words, uint64_t words_bytes,
         place->slot >= words_bytes / sizeof(struct tier_dram_slot)) {
         return false;
     }
-    word = atomic_load_explicit(&slots[place->slot].word, memory_order_acquire);
+    word = atomic_load_explicit(&slots[place->slot].word, memory_order_seq_cst);
     return tier_dram_generation(word) == place->generation &&
            (word & TIER_DRAM_OUT) == 0 &&
            slots[place->slot].bytes == place->bytes;
