@@ -25,6 +25,7 @@ enum subject {
     SUBJECT_ECHO = 1,
     SUBJECT_KEEP = 2,
     SUBJECT_NUMBER = 3,
+    SUBJECT_EMPTY = 4, // a notice without bytes
 };
 
 struct rank {
@@ -74,6 +75,15 @@ take_number(void *context, const struct fabric_message *message)
 }
 
 static void
+take_empty(void *context, const struct fabric_message *message)
+{
+    struct rank *rank = context;
+
+    rank->wrong += message->bytes != 0;
+    fabric_port_answer(rank->port, message->answer, CASCADE_OK, NULL, 0);
+}
+
+static void
 on_lost(void *context, uint16_t lost)
 {
     struct rank *rank = context;
@@ -101,11 +111,13 @@ open_rank(struct fabric_sim *sim, uint16_t i, uint64_t silence_ns)
     fabric_port_handle(rank->port, SUBJECT_ECHO, echo, rank);
     fabric_port_handle(rank->port, SUBJECT_KEEP, keep, rank);
     fabric_port_handle(rank->port, SUBJECT_NUMBER, take_number, rank);
+    fabric_port_handle(rank->port, SUBJECT_EMPTY, take_empty, rank);
     fabric_port_watch(rank->port, on_lost, rank);
     assert_int_equal(fabric_port_start(rank->port), CASCADE_OK);
     fabric_sim_serve(sim, i, fabric_sim_serve_port, rank->port);
 }
 
+// Only rank 0 takes silence for a loss.
 static struct fabric_sim *
 open_ranks(uint64_t seed, uint32_t capabilities, uint64_t silence_ns)
 {
@@ -113,7 +125,7 @@ open_ranks(uint64_t seed, uint32_t capabilities, uint64_t silence_ns)
     struct fabric_sim *sim = fabric_sim_create(seed, RANKS, &options);
 
     for (uint16_t i = 0; i < RANKS; i++) {
-        open_rank(sim, i, silence_ns);
+        open_rank(sim, i, i == 0 ? silence_ns : 0);
     }
     return sim;
 }
@@ -280,8 +292,14 @@ test_another_life(void **state)
             CASCADE_OK);
         close_rank(sim, 1);
         open_rank(sim, 1, 0);
-        // The successor asks the same; the late answer is for its predecessor.
+        // The successor asks as often and then the same; the late answer is for
+        // its predecessor.
         ranks[1].to = 2;
+        for (int i = 0; i < 4; i++) {
+            fabric_sim_spawn(sim, 1, "ask", ask_echo, &ranks[1]);
+            assert_true(fabric_sim_run(sim, SECOND_NS));
+            assert_int_equal(ranks[1].status, CASCADE_OK);
+        }
         fabric_sim_spawn(sim, 1, "ask", ask_keep, &ranks[1]);
         assert_false(fabric_sim_run(sim, SECOND_NS));
         assert_int_equal(ranks[2].lost[1], 1);
@@ -402,12 +420,13 @@ test_what_is_malformed_is_dropped(void **state)
     struct fabric_header right = {
         .magic = FABRIC_HEADER_MAGIC,
         .kind = FABRIC_KIND_NOTICE,
-        .subject = 40,
+        .subject = SUBJECT_EMPTY,
         .incarnation = fabric->incarnation,
         .job = fabric->job,
         .number = 1,
     };
     struct fabric_port_usage usage;
+    uint64_t malformed = 200;
     uint8_t data[200] = {0};
 
     (void)state;
@@ -426,6 +445,9 @@ test_what_is_malformed_is_dropped(void **state)
             continue;
         }
         for (int bit = 0; bit < 8; bit++) {
+            // The number that is next, so that only what is changed counts.
+            fabric_port_usage(ranks[1].port, &usage);
+            right.number = usage.messages_received + 1;
             memcpy(data, &right, sizeof(right));
             data[byte] ^= (uint8_t)(1 << bit);
             if (data[offsetof(struct fabric_header, kind)] ==
@@ -436,6 +458,13 @@ test_what_is_malformed_is_dropped(void **state)
                 fabric->table->send(fabric->self, 1, data, sizeof(right)),
                 CASCADE_OK);
             fabric_sim_settle(sim, MILLISECOND_NS);
+            if (byte < 4 || (byte >= offsetof(struct fabric_header, job) &&
+                             byte < offsetof(struct fabric_header, number))) {
+                // Of another format or another start.
+                malformed++;
+            }
+            fabric_port_usage(ranks[1].port, &usage);
+            assert_true(usage.malformed >= malformed);
         }
     }
     fabric_sim_settle(sim, SECOND_NS);
