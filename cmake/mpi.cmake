@@ -115,31 +115,69 @@ set_property(SOURCE ${CMAKE_SOURCE_DIR}/src/fabric/fabric_module.c APPEND PROPER
   COMPILE_DEFINITIONS
   "CASCADE_MODULE_FOLDER=\"${CMAKE_INSTALL_FULL_LIBDIR}/cascade\"")
 
+# For the two functions below: one test for each MPI, skipped visibly where that
+# is missing. `runner` is the command before, the program's own arguments after.
+function(cascade_add_test_per_mpi name program suffix label runner arguments)
+  foreach(mpi IN ITEMS openmpi mpich)
+    set(test cluster_${name}_${mpi}_${suffix})
+    string(REPLACE "@mpi@" ${mpi} command "${runner}")
+    if(NOT mpi IN_LIST CASCADE_MPI_FOUND)
+      set(command sh -c "echo 'no ${mpi} where this was built' && exit 77")
+    elseif(CASCADE_SANITIZE_FLAGS)
+      set(command sh -c "echo 'MPI itself is not clean under sanitizers' && exit 77")
+    elseif(TARGET ${program}_${mpi})
+      list(APPEND command $<TARGET_FILE:${program}_${mpi}> ${arguments})
+    elseif(TARGET ${program})
+      list(APPEND command $<TARGET_FILE:${program}> ${arguments})
+    else()
+      set(command sh -c "echo 'mpi.h was found through MPICC only' && exit 77")
+    endif()
+    cascade_register_test(${test} LABEL ${label} COMMAND ${command})
+    set_tests_properties(${test} PROPERTIES RUN_SERIAL TRUE)
+  endforeach()
+endfunction()
+
 # Registers cluster_<name>_<mpi>_<ranks> for each MPI: the program as that many
-# ranks. Skipped, visibly, where an MPI is missing.
-#   cascade_add_cluster_test(name program ranks [SECONDS n] [LABEL l] [ARGS ...])
+# ranks on this machine. FAILS: the job must fail, and in time; ENDS: it must
+# only end.
+#   cascade_add_cluster_test(name program ranks [FAILS] [ENDS] [SECONDS n]
+#                            [LABEL l] [ARGS ...])
 function(cascade_add_cluster_test name program ranks)
-  cmake_parse_arguments(PARSE_ARGV 3 arg "" "SECONDS;LABEL" "ARGS")
+  cmake_parse_arguments(PARSE_ARGV 3 arg "FAILS;ENDS" "SECONDS;LABEL" "ARGS")
   if(NOT arg_LABEL)
     set(arg_LABEL cluster)
   endif()
   if(NOT arg_SECONDS)
     set(arg_SECONDS 60)
   endif()
-  foreach(mpi IN ITEMS openmpi mpich)
-    set(test cluster_${name}_${mpi}_${ranks})
-    set(command ${CMAKE_SOURCE_DIR}/tests/cluster/run_ranks
-      ${mpi} ${ranks} ${arg_SECONDS})
-    if(NOT mpi IN_LIST CASCADE_MPI_FOUND)
-      set(command sh -c "echo 'no ${mpi} where this was built' && exit 77")
-    elseif(CASCADE_SANITIZE_FLAGS)
-      set(command sh -c "echo 'MPI itself is not clean under sanitizers' && exit 77")
-    elseif(TARGET ${program}_${mpi})
-      list(APPEND command $<TARGET_FILE:${program}_${mpi}> ${arg_ARGS})
-    else()
-      list(APPEND command $<TARGET_FILE:${program}> ${arg_ARGS})
-    endif()
-    cascade_register_test(${test} LABEL ${arg_LABEL} COMMAND ${command})
-    set_tests_properties(${test} PROPERTIES RUN_SERIAL TRUE)
-  endforeach()
+  set(runner ${CMAKE_SOURCE_DIR}/tests/cluster/run_ranks)
+  if(arg_FAILS)
+    list(APPEND runner --fails)
+  elseif(arg_ENDS)
+    list(APPEND runner --ends)
+  endif()
+  list(APPEND runner @mpi@ ${ranks} ${arg_SECONDS})
+  cascade_add_test_per_mpi(${name} ${program} ${ranks} ${arg_LABEL}
+    "${runner}" "${arg_ARGS}")
+endfunction()
+
+# Registers cluster_<name>_<mpi>_<nodes>x<ranks>: the same on that many nodes
+# with so many ranks each (tests/cluster/run_in_namespaces). RATE is in Mbit/s.
+#   cascade_add_namespace_test(name program nodes ranks [RATE n] [SECONDS n]
+#                              [LABEL l] [ARGS ...])
+function(cascade_add_namespace_test name program nodes ranks)
+  cmake_parse_arguments(PARSE_ARGV 4 arg "" "RATE;SECONDS;LABEL" "ARGS")
+  if(NOT arg_LABEL)
+    set(arg_LABEL cluster)
+  endif()
+  if(NOT arg_SECONDS)
+    set(arg_SECONDS 60)
+  endif()
+  set(runner ${CMAKE_SOURCE_DIR}/tests/cluster/run_in_namespaces)
+  if(arg_RATE)
+    list(APPEND runner --rate ${arg_RATE})
+  endif()
+  list(APPEND runner @mpi@ ${nodes} ${ranks} ${arg_SECONDS})
+  cascade_add_test_per_mpi(${name} ${program} ${nodes}x${ranks} ${arg_LABEL}
+    "${runner}" "${arg_ARGS}")
 endfunction()

@@ -22,6 +22,7 @@
 #define OPEN_TIMEOUT_NS (120 * NS_PER_S)
 #define CLOSE_TIMEOUT_NS (10 * NS_PER_S)
 #define WINDOW_TIMEOUT_NS (20 * NS_PER_S)
+#define FINALIZE_TIMEOUT_NS (30 * NS_PER_S)
 
 // Where the build installs modules; see cmake/mpi.cmake.
 #ifndef CASCADE_MODULE_FOLDER
@@ -93,6 +94,22 @@ look_at_given(struct modules *modules, const char *path)
     }
 }
 
+// The file that this code is in: the library, or a program. Of a program the
+// loader knows only what it was called.
+static bool
+find_own_file(char path[PATH_MAX])
+{
+    static const char anchor;
+    Dl_info place;
+    struct link_map *map = NULL;
+    if (dladdr1(&anchor, &place, (void **)&map, RTLD_DL_LINKMAP) == 0 ||
+        map == NULL) {
+        return false;
+    }
+    const char *name = map->l_name[0] != '\0' ? map->l_name : "/proc/self/exe";
+    return realpath(name, path) != NULL;
+}
+
 static void
 find_modules(const char *given, struct modules *modules)
 {
@@ -104,11 +121,8 @@ find_modules(const char *given, struct modules *modules)
         look_at_given(modules, given);
         return;
     }
-    Dl_info place;
     char own[PATH_MAX];
-    static const char anchor;
-    if (dladdr(&anchor, &place) != 0 && place.dli_fname != NULL &&
-        realpath(place.dli_fname, own) != NULL) {
+    if (find_own_file(own)) {
         char *slash = strrchr(own, '/');
         *slash = '\0';
         char folder[PATH_MAX + 32];

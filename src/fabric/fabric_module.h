@@ -41,6 +41,7 @@ struct fabric_module_options {
     uint64_t open_timeout_ns;
     uint64_t close_timeout_ns;
     uint64_t window_timeout_ns;
+    uint64_t finalize_timeout_ns;
 };
 
 // Opens the fabric that `which` ("auto", "self", "mpi") means here. Collective

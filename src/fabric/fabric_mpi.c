@@ -489,6 +489,10 @@ open_parts(struct fabric_mpi *engine)
         status = duplicate(engine, engine->messages, &engine->bulk,
                            deadline_ns);
     }
+    MPI_Comm *farewell = fabric_mpi_farewell();
+    if (status == CASCADE_OK && *farewell == MPI_COMM_NULL) {
+        status = duplicate(engine, engine->messages, farewell, deadline_ns);
+    }
     if (status == CASCADE_OK) {
         status = introduce(engine, deadline_ns);
     }
@@ -508,7 +512,7 @@ static enum cascade_status
 mpi_open(const struct fabric_mpi_options *options, struct fabric *fabric)
 {
     const struct allocator *allocator = options->services.allocator;
-    enum cascade_status status = fabric_mpi_start(&options->services);
+    enum cascade_status status = fabric_mpi_start(options);
     if (status != CASCADE_OK) {
         return status;
     }

@@ -63,6 +63,9 @@ struct fabric_mpi_options {
     uint64_t open_timeout_ns;
     uint64_t close_timeout_ns;
     uint64_t window_timeout_ns;
+    // How long MPI_Finalize may take at the exit of the process, when all ranks
+    // have come to it; then the process leaves without.
+    uint64_t finalize_timeout_ns;
 };
 
 #define FABRIC_MPI_PROBE_BYTES ((uint64_t)1 << 16)

@@ -169,10 +169,15 @@ struct fabric_mpi {
 // --- fabric_mpi_start.c
 
 enum cascade_status
-fabric_mpi_start(const struct fabric_mpi_services *services);
+fabric_mpi_start(const struct fabric_mpi_options *options);
 
 int
 fabric_mpi_ranks(void);
+
+// The communicator on which ranks meet at the end of the process; made by the
+// first open.
+MPI_Comm *
+fabric_mpi_farewell(void);
 
 // Enters and leaves the list of what must be quiet before MPI ends.
 void

@@ -4,15 +4,25 @@
 // ended when the process exits. Whoever started it ends it.
 //
 // The end: fabrics of this process that are not quiet yet are tried once more.
-// If all are, MPI is finalised (which waits for the other ranks, as MPI does);
-// if not, it is not, since that could wait for ever: the launcher then ends the
-// job. If the host ends MPI while a fabric is open, we are told by an attribute
+// If all are, this process waits, asleep, for all others to come to the same
+// point, as every program of MPI must; then MPI is finalised. If not, it is not,
+// since that could wait for ever: the launcher then ends the job.
+//
+// Even then MPI_Finalize has been seen to hang (MPICH 4.0 over TCP: one rank
+// waits in the process manager's barrier, where it answers nobody, the other for
+// an answer of its transport). So all ranks give the transport some turns
+// after they have met, and a watch ends the process if it takes too long.
+//
+// If the host ends MPI while a fabric is open, we are told by an attribute
 // of MPI_COMM_SELF, and never call MPI again.
 //
 // Lock: `lock` guards the list of fabrics. A child of fork is another process
 // and has none.
 
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fabric/fabric_mpi_inner.h"
@@ -20,12 +30,19 @@
 // How long the exit of a process waits for ranks that have not closed.
 #define EXIT_TIMEOUT_NS ((uint64_t)60 * 1000 * 1000 * 1000)
 
+// Turns of the transport when all ranks have met, and how often they meet.
+#define SETTLE_NS ((uint64_t)10 * 1000 * 1000)
+#define SETTLE_ROUNDS 2
+
 static struct {
     pthread_mutex_t lock;
     struct fabric_mpi *first;
     pid_t owner; // that watches for the end; 0: nobody yet
     bool ours;   // we started MPI
-} process = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    int status;  // with which the process exits
+    uint64_t finalize_timeout_ns;
+    MPI_Comm farewell;
+} process = {.lock = PTHREAD_MUTEX_INITIALIZER, .farewell = MPI_COMM_NULL};
 
 // Brings every fabric of the process to rest. False if one cannot be.
 static bool
@@ -36,7 +53,10 @@ quiet_all(uint64_t timeout_ns)
     for (struct fabric_mpi *engine = process.first; engine != NULL;
          engine = engine->next) {
         pthread_mutex_lock(&engine->gate);
-        // One that is open still has a user: it ends like a dead rank.
+        if (!engine->closing) {
+            // It still has a user, to whom it ends like a dead rank.
+            fabric_mpi_message_cancel(engine);
+        }
         bool quiet = engine->closing && !engine->poisoned &&
                      fabric_mpi_quiet(engine,
                                       fabric_mpi_now_ns(engine) + timeout_ns) &&
@@ -50,17 +70,77 @@ quiet_all(uint64_t timeout_ns)
     return all;
 }
 
-static void
-end_at_exit(void)
+static uint64_t
+monotonic_ns(void)
 {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+// Meets all ranks that end, asleep meanwhile; then serves the transport.
+static void
+say_farewell(void)
+{
+    for (int round = 0; round < SETTLE_ROUNDS; round++) {
+        MPI_Request request;
+        int done = 0;
+        if (MPI_Ibarrier(process.farewell, &request) != MPI_SUCCESS) {
+            return;
+        }
+        while (!done &&
+               MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS) {
+            struct timespec nap = {.tv_nsec = 200000};
+            nanosleep(&nap, NULL);
+        }
+        uint64_t until_ns = monotonic_ns() + SETTLE_NS;
+        while (monotonic_ns() < until_ns) {
+            int arrived = 0;
+            MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, process.farewell, &arrived,
+                       MPI_STATUS_IGNORE);
+            sched_yield();
+        }
+    }
+}
+
+static void *
+watch_finalize(void *argument)
+{
+    (void)argument;
+    struct timespec nap = {
+        .tv_sec = (time_t)(process.finalize_timeout_ns / 1000000000u),
+        .tv_nsec = (long)(process.finalize_timeout_ns % 1000000000u),
+    };
+    nanosleep(&nap, NULL);
+    static const char message[] =
+        "cascade: MPI_Finalize hangs although all ranks have come; leaving\n";
+    ssize_t written = write(STDERR_FILENO, message, sizeof(message) - 1);
+    (void)written;
+    _exit(process.status);
+}
+
+static void
+end_at_exit(int status, void *argument)
+{
+    (void)argument;
     int ended = 0;
+    process.status = status;
     if (process.owner != getpid() || !process.ours ||
         MPI_Finalized(&ended) != MPI_SUCCESS || ended) {
         return;
     }
-    if (quiet_all(EXIT_TIMEOUT_NS)) {
-        MPI_Finalize();
+    if (!quiet_all(EXIT_TIMEOUT_NS)) {
+        return;
     }
+    (void)fflush(NULL);
+    if (process.farewell != MPI_COMM_NULL) {
+        say_farewell();
+    }
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, watch_finalize, NULL) == 0) {
+        pthread_detach(thread);
+    }
+    MPI_Finalize();
 }
 
 // MPI_Finalize begins, whoever calls it.
@@ -88,7 +168,7 @@ watch_end(void)
         MPI_SUCCESS) {
         MPI_Comm_set_attr(MPI_COMM_SELF, key, NULL);
     }
-    (void)atexit(end_at_exit);
+    (void)on_exit(end_at_exit, NULL);
 }
 
 static const char *
@@ -135,8 +215,9 @@ check_level(const struct fabric_mpi_services *services, bool ours)
 }
 
 enum cascade_status
-fabric_mpi_start(const struct fabric_mpi_services *services)
+fabric_mpi_start(const struct fabric_mpi_options *options)
 {
+    const struct fabric_mpi_services *services = &options->services;
     int started = 0;
     int ended = 0;
     MPI_Initialized(&started);
@@ -157,6 +238,7 @@ fabric_mpi_start(const struct fabric_mpi_services *services)
         process.ours = true;
     }
     bool ours = process.ours;
+    process.finalize_timeout_ns = options->finalize_timeout_ns;
     watch_end();
     pthread_mutex_unlock(&process.lock);
     return check_level(services, ours);
@@ -174,6 +256,12 @@ fabric_mpi_ranks(void)
         MPI_Comm_size(MPI_COMM_WORLD, &count);
     }
     return count;
+}
+
+MPI_Comm *
+fabric_mpi_farewell(void)
+{
+    return &process.farewell;
 }
 
 void

@@ -32,6 +32,7 @@ cluster_options(void)
     return (struct fabric_module_options){
         .allocator = allocator_system(),
         .clock = clock_system(),
+        .finalize_timeout_ns = 2000 * NS_PER_MS,
     };
 }
 
