@@ -262,6 +262,8 @@ open_mpi(const struct fabric_mpi_module *module,
                                        CLOSE_TIMEOUT_NS),
         .window_timeout_ns = or_default(options->window_timeout_ns,
                                         WINDOW_TIMEOUT_NS),
+        .finalize_timeout_ns = or_default(options->finalize_timeout_ns,
+                                          FINALIZE_TIMEOUT_NS),
     };
     return module->open(&given, fabric);
 }

@@ -271,8 +271,16 @@ ask(struct run *run, uint16_t to, enum subject subject, const void *data,
         .reply_room = *reply_bytes,
         .deadline_ns = soon(run),
     };
-    enum cascade_status status = fabric_port_ask(run->port, &call);
+    enum cascade_status status;
 
+    // The queue may be full of what was asked or told before.
+    while ((status = fabric_port_ask(run->port, &call)) == CASCADE_BUSY &&
+           clock_steady_ns(run->suite->options.clock) < call.deadline_ns) {
+        if (is_inline(run)) {
+            (void)fabric_port_step(run->port);
+        }
+        pause_a_moment(run);
+    }
     *reply_bytes = call.reply_bytes;
     return status;
 }
