@@ -111,6 +111,36 @@ end_all(struct fabric_port *port)
     pthread_mutex_unlock(&port->engine);
 }
 
+// The fabric is closed: what its last callbacks handed in ends as well.
+static void
+end_handed(struct fabric_port *port)
+{
+    while (port->refused != NULL || port->posts_first != NULL ||
+           port->bulk_first != NULL) {
+        struct fabric_call *call = port->refused;
+        struct fabric_post *post = port->posts_first;
+
+        if (call != NULL) {
+            port->refused = call->next;
+            fabric_port_end_call(call, call->status);
+        }
+        if (post != NULL) {
+            port->posts_first = post->next;
+            if (post->next == NULL) {
+                port->posts_last = NULL;
+            }
+            post->run(post);
+        }
+        if (port->bulk_first != NULL) {
+            port->retry_first = port->bulk_first;
+            port->retry_last = port->bulk_last;
+            port->bulk_first = NULL;
+            port->bulk_last = NULL;
+            fabric_port_end_bulk(port, -1);
+        }
+    }
+}
+
 static bool
 set_stopped(struct fabric_port *port)
 {
@@ -260,14 +290,12 @@ fabric_port_close(struct fabric_port *port)
         return;
     }
     fabric_port_stop(port);
+    if (port->started) {
+        end_all(port); // what was begun since
+    }
     // Transfers that the fabric still has end here.
     port->fabric.table->close(port->fabric.self);
-    while (port->posts_first != NULL) {
-        struct fabric_post *post = port->posts_first;
-
-        port->posts_first = post->next;
-        post->run(post);
-    }
+    end_handed(port);
     release_memory(port);
     fabric_parcels_fini(&port->parcels);
     pthread_mutex_destroy(&port->lock);

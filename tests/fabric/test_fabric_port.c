@@ -470,6 +470,41 @@ test_bulk_to_oneself(void **state)
     assert_int_equal(bulk_status[1], CASCADE_CLOSED);
 }
 
+// After stop, and without a step: everything that was begun still ends.
+static void
+test_close_ends_what_was_begun_after_stop(void **state)
+{
+    struct recorded recorded = {
+        .call = {.subject = SUBJECT_ECHO,
+                 .deadline_ns = UINT64_MAX,
+                 .ended = on_end,
+                 .context = &recorded},
+    };
+    struct fabric_transfer land = {.ended = end_bulk};
+    struct fabric_post post = {.run = run_post};
+    char to[4];
+
+    (void)state;
+    for (int with_thread = 0; with_thread < 2; with_thread++) {
+        struct fixture fixture;
+
+        open_port(&fixture, with_thread, clock_system());
+        fabric_port_stop(fixture.port);
+        recorded.ended = 0;
+        bulk_ended = 0;
+        runs = 0;
+        fabric_port_begin(fixture.port, &recorded.call);
+        fabric_port_land(fixture.port, 0, 1, to, sizeof(to), &land);
+        fabric_port_post(fixture.port, &post);
+        close_port(&fixture);
+        assert_int_equal(recorded.ended, 1);
+        assert_int_equal(recorded.call.status, CASCADE_CLOSED);
+        assert_int_equal(bulk_ended, 1);
+        assert_int_equal(bulk_status[0], CASCADE_CLOSED);
+        assert_int_equal(runs, 1);
+    }
+}
+
 static void
 test_barrier_of_one(void **state)
 {
@@ -656,6 +691,7 @@ main(void)
         cmocka_unit_test(test_stop_ends_what_is_open),
         cmocka_unit_test(test_posts_and_timers),
         cmocka_unit_test(test_bulk_to_oneself),
+        cmocka_unit_test(test_close_ends_what_was_begun_after_stop),
         cmocka_unit_test(test_barrier_of_one),
         cmocka_unit_test(test_no_memory_is_told),
         cmocka_unit_test(test_many_threads_ask),
