@@ -19,6 +19,7 @@
 #define JOB 99
 #define WAIT_NS UINT64_C(20000000000)
 #define ROUNDS 4
+#define MEETINGS_MAX 10
 
 const struct fixture_kind fixture_near = {.rung = TIER_REMOTE_ANY};
 const struct fixture_kind fixture_read = {
@@ -162,12 +163,20 @@ fixture_open(struct fixture *fixture, const struct fixture_kind *kind)
     }
     for (uint16_t i = 0; i < FIXTURE_RANKS; i++) {
         for (uint16_t j = 0; j < FIXTURE_RANKS; j++) {
-            struct fabric_node_address address;
+            bool near = i != j && !kind->far;
 
-            fabric_node_own_address(fixture->ranks[j].node, &address);
-            assert_int_equal(
-                fabric_node_meet(fixture->ranks[i].node, j, &address),
-                i != j && !kind->far);
+            // A busy machine may need more than one try.
+            for (int k = 0; k < MEETINGS_MAX; k++) {
+                struct fabric_node_address address;
+
+                fabric_node_own_address(fixture->ranks[j].node, &address);
+                if (fabric_node_meet(fixture->ranks[i].node, j, &address) ==
+                    near) {
+                    break;
+                }
+            }
+            assert_int_equal(fabric_node_is_near(fixture->ranks[i].node, j),
+                             near);
         }
         assert_int_equal(fabric_port_start(fixture->ranks[i].port), CASCADE_OK);
     }

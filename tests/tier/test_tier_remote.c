@@ -156,6 +156,7 @@ a_hint_saves_the_message(void **state)
         const struct cascade_span span = {.data = buffer, .bytes = 100 * KIB};
         struct tier_remote_read read = fixture_read_of(block, &span);
         struct block_place hint = block->place;
+        enum cascade_status status;
 
         read.hint = &hint;
         read.deadline_ns = 0; // no message could be answered
@@ -164,11 +165,12 @@ a_hint_saves_the_message(void **state)
                          CASCADE_OK);
         fixture_fill(expected, 100 * KIB, 7);
         assert_memory_equal(buffer, expected, 100 * KIB);
-        // Made up in part.
+        // Made up in part, and nobody has it: at most the owner may answer.
         hint.offset = UINT64_MAX - 10;
+        read.id.bytes[0]++;
         memset(buffer, 1, 1);
-        assert_int_equal(tier_remote_read(fixture.ranks[1].remote, &read),
-                         CASCADE_TIMEOUT);
+        status = tier_remote_read(fixture.ranks[1].remote, &read);
+        assert_true(status == CASCADE_TIMEOUT || status == CASCADE_NOT_FOUND);
         assert_false(read.given);
         assert_int_equal(buffer[0], 1);
     }
