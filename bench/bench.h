@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/attributes.h"
+#include "base/units.h"
 #include "bench/bench_case.h"
 #include "bench/buffer.h"
 #include "bench/raw_io.h"
@@ -26,6 +27,9 @@
 #define BENCH_PATH_BYTES 4096
 #define BENCH_KEY_BYTES 16
 #define BENCH_OPTIONS_TEXT_BYTES 8192
+
+// For calls over all blocks, which may be a million on a slow disk.
+#define BENCH_CALL_NS (3600 * NS_PER_S)
 
 // Bytes over time; no time: there is nothing to compare.
 struct bench_speed {

@@ -95,6 +95,10 @@ bench_make_items(struct bench_run *run)
 enum cascade_status
 bench_work_batch(struct bench_run *run, struct bench_sample *sample)
 {
+    const struct cascade_call call = {
+        .size = sizeof(call),
+        .timeout_ns = BENCH_CALL_NS,
+    };
     bool *missed = allocator_array(allocator_system(), run->blocks, 1);
     enum cascade_status status;
     uint64_t start_ns;
@@ -106,7 +110,7 @@ bench_work_batch(struct bench_run *run, struct bench_sample *sample)
     content_poison(run->target.data, run->blocks * run->block_bytes);
     cpu_ns = bench_cpu_ns();
     start_ns = bench_now();
-    status = cascade_batch(run->store, run->items, run->blocks, NULL);
+    status = cascade_batch(run->store, run->items, run->blocks, &call);
     sample->work.ns = bench_now() - start_ns;
     sample->cpu_ns = bench_cpu_ns() - cpu_ns;
     if (run->round > 0) {
