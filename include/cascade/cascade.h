@@ -549,13 +549,24 @@ cascade_option_effective(struct cascade *store, const char *name, char *value,
                          size_t size);
 
 // ---------------------------------------------------------------------------
-// Ranks. A store without a fabric is rank 0 of 1.
+// Ranks. A store without a fabric is rank 0 of 1. Opening and closing are for
+// all ranks of a job together; nothing else but cascade_barrier is.
 
 CASCADE_API int32_t
 cascade_rank(const struct cascade *store);
 
 CASCADE_API int32_t
 cascade_rank_count(const struct cascade *store);
+
+// Waits until every rank has called it as often as this one. TIMEOUT, CLOSED:
+// not all came, and the message names one. OK at once with one rank.
+CASCADE_API CASCADE_MUST_USE enum cascade_status
+cascade_barrier(struct cascade *store, const struct cascade_call *call);
+
+// The sum of the statistics of all ranks, each read when it is asked.
+CASCADE_API CASCADE_MUST_USE enum cascade_status
+cascade_stats_read_all(struct cascade *store, const struct cascade_call *call,
+                       struct cascade_stats *stats);
 
 // ---------------------------------------------------------------------------
 // Content id, "cascade-sha256t-v1" (docs/SEGMENT_FORMAT.md): a tree of SHA-256

@@ -291,6 +291,9 @@ no_memory:
 void
 pool_stop(struct pool *pool)
 {
+    if (pool == NULL) {
+        return;
+    }
     pthread_mutex_lock(&pool->lock);
     bool first = !pool->stopping;
     pool->stopping = true;
@@ -359,6 +362,10 @@ enum cascade_status
 pool_submit(struct pool *pool, pool_job *job, void *context)
 {
     enum cascade_status status = CASCADE_OK;
+
+    if (pool == NULL) {
+        return error_set(CASCADE_CLOSED, "there are no threads to run jobs");
+    }
     pthread_mutex_lock(&pool->lock);
     if (pool->stopping || pool->thread_count == 0) {
         status = error_set(CASCADE_CLOSED,

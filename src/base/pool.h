@@ -10,8 +10,8 @@
 // help while at most one thread more than the pool has is in loops: beyond that
 // callers alone keep the processors busy that the pool was made for.
 //
-// A NULL pool is valid for pool_parallel_for and pool_thread_count: it means
-// that the caller does everything.
+// A NULL pool is valid everywhere: it means that the caller does everything,
+// and that no job is taken.
 
 #ifndef BASE_POOL_H
 #define BASE_POOL_H

@@ -260,12 +260,14 @@ directory_move(struct directory *directory, const struct block_id *id,
                const struct block_place *place, directory_move_copy *move,
                void *context);
 
-// Notes that a synced record of (key, version) lies in `segment`. If the binding
-// has another version, what it is now will outrank that record. With a zero
-// version: that some record of the key may be there, after a failure.
+// Notes that a synced record of (key, version), a removal or not, lies in
+// `segment`. If the binding has another version, what it is now will outrank
+// that record. With a zero version: that some record of the key may be there,
+// after a failure.
 void
 directory_note_record(struct directory *directory, const struct block_key *key,
-                      struct block_version version, uint32_t segment);
+                      struct block_version version, bool removal,
+                      uint32_t segment);
 
 // Notes that the record of the binding went away with its segment: it is dirty
 // again.
@@ -312,7 +314,7 @@ directory_confirm(struct directory *directory, const struct block_key *key,
                   struct block_version version);
 
 // The key's binding ends if its version is below `below`. With `keep` a removal
-// of that version stays, where segments may hold what ended.
+// of the version that it had stays, where segments may hold what ended.
 void
 directory_end(struct directory *directory, const struct block_key *key,
               struct block_version below, bool keep,

@@ -77,8 +77,10 @@ directory_end(struct directory *directory, const struct block_key *key,
         block_version_compare(binding->version, below) < 0) {
         bool is_guest = (binding->flags & DIRECTORY_GUEST) != 0;
 
+        // A removal of its own version hides what segments hold of it, and
+        // nothing that was bound since.
         directory_drop_reference(directory, binding, freed);
-        directory_end_binding(directory, binding, below,
+        directory_end_binding(directory, binding, binding->version,
                               keep && !is_guest &&
                                   directory->options.keep_removals);
     }

@@ -63,7 +63,8 @@ outrank_record(struct directory *directory, const struct block_key *key,
 
 void
 directory_note_record(struct directory *directory, const struct block_key *key,
-                      struct block_version version, uint32_t segment)
+                      struct block_version version, bool removal,
+                      uint32_t segment)
 {
     struct directory_shard *shard = directory_key_shard(directory, key);
     struct binding *binding;
@@ -72,8 +73,12 @@ directory_note_record(struct directory *directory, const struct block_key *key,
     binding = directory_binding(directory, key);
     if (binding != NULL &&
         block_version_compare(binding->version, version) == 0) {
-        binding->flags = (uint16_t)(binding->flags & ~DIRECTORY_DIRTY);
-        binding->record_segment = segment;
+        // A removal may have the version of what it removed, whose record
+        // lands late: then its own is wanted still.
+        if (directory_binding_is_removed(binding) == removal) {
+            binding->flags = (uint16_t)(binding->flags & ~DIRECTORY_DIRTY);
+            binding->record_segment = segment;
+        }
     } else {
         outrank_record(directory, key, version, binding);
     }

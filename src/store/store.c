@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "cascade/version.h"
-#include "store/store_internal.h"
+#include "store/store_cluster.h"
 #include "store/store_metrics.h"
 
 // Looks at a key that is bound anew again and again.
@@ -190,6 +190,34 @@ cascade_release(struct cascade *store, struct cascade_view *view)
     }
 }
 
+// The key's binding, here or at its home, and where the nearest copy is.
+static enum cascade_status
+find_anywhere(struct cascade *store, const struct block_key *key,
+              struct directory_found *found, struct block_place *nearest)
+{
+    struct store_cluster_found wide;
+    struct block_place place;
+    enum cascade_status status;
+
+    memset(&place, 0, sizeof(place));
+    if (store->cluster == NULL) {
+        status = store_find(store, key, found, NULL);
+    } else {
+        status = store_cluster_find(store, key, store_deadline(store, 0),
+                                    &wide);
+        *found = wide.found;
+        place.tier = CASCADE_TIER_REMOTE_DRAM;
+        place.rank = wide.lease.custodian;
+        place.offset = wide.lease.hint.offset;
+    }
+    if (status == CASCADE_OK && nearest != NULL) {
+        *nearest = block_place_is_set(&found->memory) ? found->memory
+                   : block_place_is_set(&found->cold) ? found->cold
+                                                      : place;
+    }
+    return status;
+}
+
 enum cascade_status
 cascade_exists(struct cascade *store, struct cascade_key key)
 {
@@ -201,7 +229,7 @@ cascade_exists(struct cascade *store, struct cascade_key key)
         status = store_key(store, key, &digest);
     }
     if (status == CASCADE_OK) {
-        status = store_find(store, &digest, &found, NULL);
+        status = find_anywhere(store, &digest, &found, NULL);
         metric_count_operation(store->metrics, CASCADE_OPERATION_EXISTS,
                                status);
     }
@@ -237,7 +265,7 @@ cascade_locate(struct cascade *store, struct cascade_key key,
 {
     struct block_key digest;
     struct directory_found found;
-    const struct block_place *place;
+    struct block_place place;
     enum cascade_status status = store_enter(store);
 
     if (status == CASCADE_OK && location == NULL) {
@@ -248,18 +276,19 @@ cascade_locate(struct cascade *store, struct cascade_key key,
         status = store_key(store, key, &digest);
     }
     if (status == CASCADE_OK) {
-        status = store_find(store, &digest, &found, NULL);
+        status = find_anywhere(store, &digest, &found, &place);
     }
     if (status != CASCADE_OK) {
         return status;
     }
-    place = block_place_is_set(&found.memory) ? &found.memory : &found.cold;
     memset(location, 0, sizeof(*location));
-    location->tier = (enum cascade_tier)place->tier;
-    location->rank = place->rank;
+    location->tier = (enum cascade_tier)place.tier;
+    location->rank = place.tier == CASCADE_TIER_REMOTE_DRAM
+                         ? place.rank
+                         : cascade_rank(store);
     location->device = -1;
     location->protected_prefix = (found.flags & DIRECTORY_PROTECTED) != 0;
-    location->offset = place->offset;
+    location->offset = place.offset;
     location->bytes = found.bytes;
     memcpy(location->id, found.id.bytes, CASCADE_ID_BYTES);
     return CASCADE_OK;
@@ -280,7 +309,11 @@ cascade_remove(struct cascade *store, struct cascade_key key)
                            "the store was opened with cold_mode=look and "
                            "removes nothing");
     }
-    if (status == CASCADE_OK) {
+    if (status == CASCADE_OK && store->cluster != NULL) {
+        status = store_cluster_remove(store, &digest, store_deadline(store, 0));
+        metric_count_operation(store->metrics, CASCADE_OPERATION_REMOVE,
+                               status);
+    } else if (status == CASCADE_OK) {
         status = directory_remove(store->directory, &digest, &freed);
         store_free(store, &freed);
         metric_count_operation(store->metrics, CASCADE_OPERATION_REMOVE,
@@ -332,8 +365,11 @@ cascade_protect(struct cascade *store, struct cascade_key key,
                            "cold_mode=own");
     }
     if (status == CASCADE_OK) {
-        status = protect_loaded(store, key, &digest,
-                                call_deadline(store, call));
+        uint64_t deadline_ns = call_deadline(store, call);
+
+        status = store->cluster != NULL
+                     ? store_cluster_protect(store, &digest, true, deadline_ns)
+                     : protect_loaded(store, key, &digest, deadline_ns);
         metric_count_operation(store->metrics, CASCADE_OPERATION_PROTECT,
                                status);
     }
@@ -354,6 +390,13 @@ cascade_unprotect(struct cascade *store, struct cascade_key key)
         status = error_set(CASCADE_UNSUPPORTED,
                            "the store was opened with cold_mode=look and "
                            "changes nothing");
+    }
+    if (status == CASCADE_OK && store->cluster != NULL) {
+        status = store_cluster_protect(store, &digest, false,
+                                       store_deadline(store, 0));
+        metric_count_operation(store->metrics, CASCADE_OPERATION_UNPROTECT,
+                               status);
+        return status;
     }
     if (status == CASCADE_OK) {
         status = directory_protect(store->directory, &digest, false, &found);
@@ -438,7 +481,7 @@ cascade_evict(struct cascade *store, enum cascade_tier tier,
                          "tier %d cannot be emptied; the DRAM tier (2) can",
                          (int)tier);
     }
-    status = store_flush(store, call_deadline(store, call));
+    status = store_flush_own(store, call_deadline(store, call));
     if (status != CASCADE_OK) {
         return status;
     }
@@ -456,10 +499,24 @@ free_cleared(void *context, const struct directory_freed *freed)
     store_free(context, freed);
 }
 
+void
+store_note_clear(struct cascade *store, struct block_version version)
+{
+    if (store->cold == NULL) {
+        return;
+    }
+    check(pthread_mutex_lock(&store->clear_lock) == 0);
+    if (block_version_compare(version, store->clear_version) > 0) {
+        store->clear_version = version;
+        store->clear_dirty = true;
+        store->clear_segment = DIRECTORY_NO_SEGMENT;
+    }
+    check(pthread_mutex_unlock(&store->clear_lock) == 0);
+}
+
 enum cascade_status
 cascade_clear(struct cascade *store)
 {
-    struct block_version version;
     enum cascade_status status = store_enter(store);
 
     if (status != CASCADE_OK) {
@@ -470,18 +527,14 @@ cascade_clear(struct cascade *store)
                          "the store was opened with cold_mode=look and clears "
                          "nothing");
     }
-    version = directory_clear(store->directory, free_cleared, store);
-    if (store->cold != NULL) {
-        check(pthread_mutex_lock(&store->clear_lock) == 0);
-        if (block_version_compare(version, store->clear_version) > 0) {
-            store->clear_version = version;
-            store->clear_dirty = true;
-            store->clear_segment = DIRECTORY_NO_SEGMENT;
-        }
-        check(pthread_mutex_unlock(&store->clear_lock) == 0);
+    if (store->cluster != NULL) {
+        status = store_cluster_clear(store, store_deadline(store, 0));
+    } else {
+        store_note_clear(
+            store, directory_clear(store->directory, free_cleared, store));
     }
-    metric_count_operation(store->metrics, CASCADE_OPERATION_CLEAR, CASCADE_OK);
-    return CASCADE_OK;
+    metric_count_operation(store->metrics, CASCADE_OPERATION_CLEAR, status);
+    return status;
 }
 
 enum cascade_status
@@ -552,18 +605,4 @@ cascade_option_effective(struct cascade *store, const char *name, char *value,
     }
     return store_settings_text(store->options, &store->settings, name, value,
                                size);
-}
-
-int32_t
-cascade_rank(const struct cascade *store)
-{
-    (void)store;
-    return 0;
-}
-
-int32_t
-cascade_rank_count(const struct cascade *store)
-{
-    (void)store;
-    return 1;
 }

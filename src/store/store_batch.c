@@ -13,7 +13,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
-#include "store/store_internal.h"
+#include "store/store_cluster.h"
 
 // Longest run that is handed out at once; its touches fit on the stack.
 #define RUN_MAX 256
@@ -169,7 +169,10 @@ store_run_items(struct cascade *store, struct cascade_item *items, size_t count,
         run.items = items;
         memset(run.served, 0, length * sizeof(run.served[0]));
         memset(run.touched, 0, length * sizeof(run.touched[0]));
-        if (length > 1 && is_look(items[0].operation)) {
+        if (length > 1 && is_look(items[0].operation) &&
+            store->cluster != NULL) {
+            store_cluster_expect(store, items, length, deadline_ns);
+        } else if (length > 1 && is_look(items[0].operation)) {
             store_load_many(store, items, length, deadline_ns, run.served,
                             run.touched);
         }

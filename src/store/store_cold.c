@@ -134,6 +134,7 @@ settle_put(struct cascade *store, const struct tier_segment_put *put)
         metric_add(store->metrics, METRIC_COLD_WRITTEN_BYTES_TOTAL, put->bytes);
     }
     directory_note_record(store->directory, &put->label.key, put->label.version,
+                          (put->label.flags & BLOCK_LABEL_REMOVAL) != 0,
                           put->segment);
 }
 
@@ -145,7 +146,7 @@ note_failed_put(struct cascade *store, const struct tier_segment_put *put)
     struct block_version unknown = {0, 0};
 
     if ((put->label.flags & BLOCK_LABEL_CLEAR) == 0) {
-        directory_note_record(store->directory, &put->label.key, unknown,
+        directory_note_record(store->directory, &put->label.key, unknown, false,
                               DIRECTORY_NO_SEGMENT);
     }
 }

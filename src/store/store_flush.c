@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
-#include "store/store_internal.h"
+#include "store/store_cluster.h"
 
 // Rounds of a flush: puts that go on meanwhile may need more than one.
 #define ROUNDS_MAX 4
@@ -127,7 +127,7 @@ store_write_all(struct cascade *store, uint64_t deadline_ns, uint64_t *left)
 }
 
 enum cascade_status
-store_flush(struct cascade *store, uint64_t deadline_ns)
+store_flush_own(struct cascade *store, uint64_t deadline_ns)
 {
     uint64_t begin_ns = store_now(store);
     uint64_t left = 0;
@@ -156,4 +156,13 @@ store_flush(struct cascade *store, uint64_t deadline_ns)
     metric_observe_ns(store->metrics, METRIC_FLUSH_SECONDS,
                       store_now(store) - begin_ns);
     return status;
+}
+
+enum cascade_status
+store_flush(struct cascade *store, uint64_t deadline_ns)
+{
+    if (store->cluster != NULL && store->cold != NULL) {
+        return store_cluster_flush(store, deadline_ns);
+    }
+    return store_flush_own(store, deadline_ns);
 }

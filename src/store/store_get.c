@@ -8,7 +8,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
-#include "store/store_internal.h"
+#include "store/store_cluster.h"
 
 // Looks before a block that keeps moving is called a miss.
 #define ROUNDS_MAX 8
@@ -21,6 +21,8 @@ struct get {
     bool was_known;
     bool damaged;
     struct block_place served; // what was read
+    bool given;                // spans were written to by another rank's copy
+    struct store_cluster_found wide; // among many ranks
 };
 
 static enum cascade_status
@@ -159,6 +161,81 @@ read_cold(struct cascade *store, struct get *get,
     return judge_load(get, status);
 }
 
+// The binding with the places here; where other ranks may have it, none at all.
+// Other answers than OK and NOT_FOUND come from a home that could not be asked.
+static enum cascade_status
+find(struct cascade *store, struct get *get, int round,
+     struct directory_found *found)
+{
+    enum cascade_status status;
+
+    if (store->cluster == NULL) {
+        return store_find(store, &get->key, found,
+                          round == 0 ? &get->was_known : NULL);
+    }
+    status = store_cluster_find(store, &get->key, get->deadline_ns, &get->wide);
+    *found = get->wide.found;
+    return status;
+}
+
+static void
+note_unfound(struct get *get, enum cascade_status status)
+{
+    if (status != CASCADE_NOT_FOUND) {
+        remember(get, status);
+    }
+}
+
+static bool
+is_elsewhere(const struct directory_found *found)
+{
+    return !block_place_is_set(&found->memory) &&
+           !block_place_is_set(&found->cold);
+}
+
+// From the memory of another rank.
+static enum cascade_status
+read_remote(struct cascade *store, struct get *get,
+            const struct cascade_span *spans, size_t span_count)
+{
+    struct store_cluster_read read = {
+        .spans = spans,
+        .span_count = span_count,
+        .deadline_ns = get->deadline_ns,
+    };
+    enum cascade_status status = store_cluster_read(store, &get->key,
+                                                    &get->wide, &read);
+
+    get->given = get->given || read.given;
+    get->damaged = get->damaged || read.damaged;
+    get->served = read.served;
+    if (status != CASCADE_OK && read.remembered != CASCADE_OK) {
+        remember(get, read.remembered);
+    }
+    return status;
+}
+
+// Into own memory, pinned.
+static enum cascade_status
+pin_remote(struct cascade *store, struct get *get, struct tier_pin *pin)
+{
+    struct store_cluster_read read = {
+        .deadline_ns = get->deadline_ns,
+        .keep = true,
+    };
+    enum cascade_status status = store_cluster_read(store, &get->key,
+                                                    &get->wide, &read);
+
+    get->damaged = get->damaged || read.damaged;
+    get->served = read.served;
+    if (status == CASCADE_OK) {
+        *pin = read.pin;
+    } else if (read.remembered != CASCADE_OK) {
+        remember(get, read.remembered);
+    }
+    return status;
+}
+
 // How a walk without success ends.
 static enum cascade_status
 miss(struct cascade *store, const struct get *get)
@@ -177,6 +254,11 @@ miss(struct cascade *store, const struct get *get)
         reason = METRIC_REASON_DEADLINE;
     }
     metric_add_at(store->metrics, METRIC_MISSES_TOTAL, reason, 1);
+    if (get->remembered == CASCADE_OK && get->given) {
+        // No plain miss: the caller's memory is not what it was.
+        return error_set(CASCADE_CORRUPT,
+                         "the block went while it was read from another rank");
+    }
     return get->remembered != CASCADE_OK ? get->remembered : CASCADE_NOT_FOUND;
 }
 
@@ -186,10 +268,10 @@ walk(struct cascade *store, struct get *get, const struct cascade_span *spans,
 {
     for (int round = 0; round < ROUNDS_MAX; round++) {
         struct directory_found found;
-        enum cascade_status status = store_find(
-            store, &get->key, &found, round == 0 ? &get->was_known : NULL);
+        enum cascade_status status = find(store, get, round, &found);
 
         if (status != CASCADE_OK) {
+            note_unfound(get, status);
             break;
         }
         if (found.bytes > room) {
@@ -198,9 +280,13 @@ walk(struct cascade *store, struct get *get, const struct cascade_span *spans,
                 CASCADE_TOO_SMALL, "the block has %llu bytes, the output %llu",
                 (unsigned long long)found.bytes, (unsigned long long)room);
         }
-        status = block_place_is_set(&found.memory)
-                     ? read_memory(store, get, &found, spans, span_count)
-                     : read_cold(store, get, &found, spans, span_count);
+        if (is_elsewhere(&found)) {
+            status = read_remote(store, get, spans, span_count);
+        } else if (block_place_is_set(&found.memory)) {
+            status = read_memory(store, get, &found, spans, span_count);
+        } else {
+            status = read_cold(store, get, &found, spans, span_count);
+        }
         if (status == CASCADE_OK) {
             *bytes = found.bytes;
             return CASCADE_OK;
@@ -263,13 +349,15 @@ pin_walk(struct cascade *store, struct get *get, struct tier_pin *pin)
 {
     for (int round = 0; round < ROUNDS_MAX; round++) {
         struct directory_found found;
-        enum cascade_status status = store_find(
-            store, &get->key, &found, round == 0 ? &get->was_known : NULL);
+        enum cascade_status status = find(store, get, round, &found);
 
         if (status != CASCADE_OK) {
+            note_unfound(get, status);
             break;
         }
-        if (block_place_is_set(&found.memory)) {
+        if (is_elsewhere(&found)) {
+            status = pin_remote(store, get, pin);
+        } else if (block_place_is_set(&found.memory)) {
             status = tier_dram_table.pin(store->dram, &found.memory, pin);
             get->served = found.memory;
         } else {

@@ -36,6 +36,7 @@
 #include "base/units.h"
 #include "block/block_digest.h"
 #include "directory/directory.h"
+#include "fabric/fabric.h"
 #include "policy/policy.h"
 #include "store/store_options.h"
 #include "tier/tier.h"
@@ -126,6 +127,8 @@ struct store_load {
     bool active;
 };
 
+struct store_cluster;
+
 // What the environment gives, so that tests can replace it.
 struct store_surroundings {
     const struct allocator *allocator;
@@ -133,6 +136,8 @@ struct store_surroundings {
     const struct file_system *files;
     bool background; // false: tests call the steps by hand
     uint64_t seed;   // 0 = random
+    // NULL: the one that the options ask for. The store closes it.
+    const struct fabric *fabric;
 };
 
 struct cascade {
@@ -146,6 +151,8 @@ struct cascade {
     uint8_t *fork_guard; // a page that a forked child finds wiped
     struct pool *pool;
     struct directory *directory;
+
+    struct store_cluster *cluster; // NULL: the only rank
 
     struct tier_dram *dram; // NULL: no DRAM tier
     struct tier dram_tier;
@@ -241,6 +248,10 @@ store_enter(const struct cascade *store);
 enum cascade_status
 store_key(const struct cascade *store, struct cascade_key key,
           struct block_key *digest);
+
+// The namespace was cleared below that version, which a flush is to write.
+void
+store_note_clear(struct cascade *store, struct block_version version);
 
 // The key's binding with the places of its content, as directory_find. A key
 // that is bound to other bytes meanwhile is found with those.
@@ -605,8 +616,12 @@ enum cascade_status
 store_prefetch(struct cascade *store, struct cascade_key key,
                uint64_t deadline_ns);
 
+// Of all ranks; store_flush_own of this one alone.
 enum cascade_status
 store_flush(struct cascade *store, uint64_t deadline_ns);
+
+enum cascade_status
+store_flush_own(struct cascade *store, uint64_t deadline_ns);
 
 // --- store_batch.c
 

@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "base/machine.h"
 #include "base/units.h"
-#include "store/store_internal.h"
+#include "store/store_cluster.h"
 
 // Batches and submissions that may wait for a thread.
 #define POOL_JOBS 4096
@@ -219,6 +219,13 @@ open_directory(struct cascade *store, uint64_t version_tag)
                          !store->settings.cold_look_only,
     };
 
+    if (store->cluster != NULL) {
+        options.shared = true;
+        options.context = store;
+        options.binding_gone = store_cluster_binding_gone;
+        options.content_gone = store_cluster_content_gone;
+    }
+
     if (store->settings.cold_look_only) {
         // It shows what is protected and holds nothing back.
         options.protected_bytes_max = UINT64_MAX;
@@ -268,6 +275,8 @@ open_dram(struct cascade *store)
         return CASCADE_OK;
     }
     options.blocks_max = store->slots;
+    options.shares_words = store->cluster != NULL;
+    options.rank = store->cluster != NULL ? store->cluster->rank : 0;
     options.granule_bytes = store->granule_bytes;
     status = tier_dram_open(&options, &store->dram);
     if (status != CASCADE_OK) {
@@ -293,6 +302,20 @@ fit_cold_capacity(struct cascade *store)
         store->settings.segment_bytes);
 }
 
+// None where whoever waits drives the fabric: its threads could not.
+static enum cascade_status
+open_pool(struct cascade *store)
+{
+    const struct fabric *fabric = store->around.fabric;
+
+    if (fabric != NULL && (fabric->capabilities & FABRIC_INLINE) != 0) {
+        return CASCADE_OK;
+    }
+    return pool_create(store->around.allocator, "cascade",
+                       units_max(store->settings.threads, 2) - 1, POOL_JOBS,
+                       &store->pool);
+}
+
 static enum cascade_status
 open_parts(struct cascade *store)
 {
@@ -312,9 +335,10 @@ open_parts(struct cascade *store)
         status = open_page(store);
     }
     if (status == CASCADE_OK) {
-        status = pool_create(store->around.allocator, "cascade",
-                             units_max(store->settings.threads, 2) - 1,
-                             POOL_JOBS, &store->pool);
+        status = open_pool(store);
+    }
+    if (status == CASCADE_OK) {
+        status = store_cluster_open(store);
     }
     if (status == CASCADE_OK) {
         status = open_directory(store, version_tag);
@@ -322,8 +346,14 @@ open_parts(struct cascade *store)
     if (status == CASCADE_OK) {
         status = open_dram(store);
     }
+    if (status == CASCADE_OK && store->cluster != NULL) {
+        status = store_cluster_meet(store);
+    }
     if (status == CASCADE_OK) {
         status = store_open_cold(store, version_tag);
+    }
+    if (status == CASCADE_OK && store->cluster != NULL) {
+        status = store_cluster_announce(store, store_deadline(store, 0));
     }
     if (status == CASCADE_OK) {
         fit_cold_capacity(store);
@@ -342,6 +372,7 @@ close_parts(struct cascade *store)
     const struct allocator *allocator = store->around.allocator;
 
     store_drain_end(store);
+    store_cluster_stop(store);
     pool_destroy(store->pool);
     allocator_release(allocator, store->reclaim_writer);
     allocator_release(allocator, store->writer);
@@ -352,6 +383,7 @@ close_parts(struct cascade *store)
         check(tier_dram_close(store->dram) == CASCADE_OK);
     }
     directory_destroy(store->directory);
+    store_cluster_close(store);
     if (store->page.page != NULL) {
         metric_page_close(&store->page_place, &store->page);
     }
@@ -391,6 +423,7 @@ store_open_in(const struct cascade_options *options,
 
         (void)snprintf(cause, sizeof(cause), "%s", error_message());
         store_drain_stop(made);
+        store_cluster_stop(made);
         if (made->cold != NULL) {
             (void)tier_segment_close(made->cold);
         }
@@ -442,7 +475,7 @@ close_cold(struct cascade *store)
     enum cascade_status closed;
 
     if (!store->settings.cold_look_only) {
-        status = store_flush(store, deadline_ns);
+        status = store_flush_own(store, deadline_ns);
         if (status == CASCADE_OK &&
             store_cold_begin(store, deadline_ns) == CASCADE_OK) {
             store_merge_small(store);
@@ -476,6 +509,8 @@ cascade_close(struct cascade *store)
     }
     store_background_stop(store);
     store_drain_stop(store);
+    store_cluster_leave(store, store_deadline(store, 0));
+    store_cluster_stop(store);
     pool_stop(store->pool);
     if (store->cold != NULL) {
         status = close_cold(store);

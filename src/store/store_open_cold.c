@@ -12,7 +12,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/units.h"
-#include "store/store_internal.h"
+#include "store/store_cluster.h"
 
 // What a load of records needs to remember.
 struct load_context {
@@ -55,7 +55,7 @@ note_clear(struct load_context *load, const struct tier_segment_entry *entry)
     check(pthread_mutex_unlock(&load->lock) == 0);
 }
 
-// May run in several threads.
+// May run in several threads. Of what other ranks wrote, they tell.
 static void
 load_entries(void *context, const struct tier_segment_entry *entries,
              size_t count)
@@ -65,18 +65,22 @@ load_entries(void *context, const struct tier_segment_entry *entries,
 
     while (count > 0) {
         size_t now = units_min(count, DIRECTORY_LOAD_BATCH);
+        size_t taken = 0;
 
         for (size_t i = 0; i < now; i++) {
-            records[i] = (struct directory_record){
+            note_clear(load, &entries[i]);
+            if (load->store->cluster != NULL && !entries[i].own) {
+                continue;
+            }
+            records[taken++] = (struct directory_record){
                 .label = &entries[i].label,
                 .place = &entries[i].place,
                 .segment = entries[i].segment,
                 .durable = entries[i].durable && entries[i].own,
             };
-            note_clear(load, &entries[i]);
         }
         note_load(load,
-                  directory_load_many(load->store->directory, records, now));
+                  directory_load_many(load->store->directory, records, taken));
         entries += now;
         count -= now;
     }
@@ -117,6 +121,7 @@ describe_cold(const struct cascade *store, uint64_t version_tag,
     options->pool = store->pool;
     options->version_tag = version_tag;
     options->visit_many = load_entries;
+    options->job = store->cluster != NULL ? store->cluster->job : 0;
 }
 
 enum cascade_status

@@ -50,18 +50,24 @@ OPTION(PREFIX_FRACTION_MAX, "prefix_fraction_max", REAL, "fraction", "0.25",
        "Largest part of the memory that protected blocks may take")
 OPTION(LOCALITY_AWARE, "locality_aware", FLAG, "flag", "true",
        "true|false",
-       "Keep a local copy of blocks that are often read from peers; no effect in this "
-       "release, which has one rank")
+       "Keep a local copy of blocks that are often read from other ranks")
 OPTION(PROMOTION_THRESHOLD, "promotion_threshold", COUNT, "reads", "3",
        "1..1000000",
-       "Remote reads of a block after which a local copy is kept; no effect in this "
-       "release, which has one rank")
+       "Reads of a block from another rank's memory after which a local copy is kept")
 OPTION(MAX_BLOCKS, "max_blocks", COUNT, "blocks", "0",
        "0|16..268435456",
        "Blocks that the index has room for; 0 is one per 64KiB of capacity, within bounds")
 OPTION(FABRIC, "fabric", WORD, "word", "auto",
        "auto|self|mpi",
        "How ranks reach each other; auto finds the launcher")
+OPTION(FABRIC_RUNG, "fabric_rung", WORD, "word", "auto",
+       "auto|near|read|fetch",
+       "How bytes come from other ranks: mapped memory of the node, one-sided reads, or "
+       "sent by their owner; auto takes the best that works between two ranks")
+OPTION(BINDING_LEASE, "binding_lease", TIME, "seconds", "10",
+       "0.01..3600",
+       "How long a rank may believe what a key is bound to without asking again; a change "
+       "waits that long for a rank that does not answer")
 OPTION(THREADS, "threads", COUNT, "threads", "0",
        "0..256",
        "Threads for batches and submissions; 0 is the number of usable processors")

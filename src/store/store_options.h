@@ -60,6 +60,12 @@ enum store_sync {
     STORE_SYNC_PUT = 1
 };
 
+enum store_fabric {
+    STORE_FABRIC_AUTO = 0,
+    STORE_FABRIC_SELF = 1,
+    STORE_FABRIC_MPI = 2
+};
+
 enum store_cold_io {
     STORE_COLD_IO_AUTO = 0,
     STORE_COLD_IO_URING = 1,
@@ -78,6 +84,7 @@ struct store_settings {
     uint64_t put_wait_ns;
     uint64_t lease_ns;
     uint64_t drain_deadline_ns;
+    uint64_t binding_lease_ns;
     uint32_t drain_signals; // enum signal_relay_signals
     bool drain_requests;
     uint32_t max_blocks; // never 0
@@ -95,6 +102,8 @@ struct store_settings {
     bool cold_admits_all; // a writer that is behind gets all the same
     enum store_sync sync;
     enum store_cold_io cold_io;
+    enum store_fabric fabric;
+    uint32_t rung; // enum tier_remote_rung
     enum log_level log_level;
     uint32_t cold_file_mode;
     char cold_path[4096]; // "": no cold tier

@@ -8,7 +8,10 @@
 
 #include "base/error.h"
 #include "base/sha256.h"
-#include "store/store_internal.h"
+#include "store/store_cluster.h"
+
+// A copy that others clear away again and again before it is bound.
+#define PLACE_LOST_MAX 8
 
 // A put under way.
 struct put {
@@ -24,6 +27,9 @@ struct put {
     struct block_key parent;
     struct tier_pin pin; // of the copy in DRAM, until it is synced
     bool is_pinned;
+    bool is_elsewhere; // another rank keeps it
+    bool place_lost;   // the own copy went before it counted: put again
+    uint16_t custodian;
 };
 
 static bool
@@ -119,9 +125,29 @@ wants_protection(const struct cascade *store, const struct put *put)
            store->settings.semantic_eviction;
 }
 
-// Binds the key to the copy at `place`, or to one that was there.
+// Among many ranks: the content may be elsewhere, and the key's home decides.
 static enum cascade_status
-bind_place(struct cascade *store, const struct put *put,
+bind_among_ranks(struct cascade *store, struct put *put,
+                 const struct directory_bind *bind,
+                 struct directory_bound *bound)
+{
+    struct store_cluster_bind wide = {
+        .bind = *bind,
+        .deadline_ns = put->deadline_ns,
+    };
+    enum cascade_status status = store_cluster_bind(store, &wide);
+
+    *bound = wide.bound;
+    put->is_elsewhere = wide.elsewhere;
+    put->place_lost = wide.place_lost;
+    put->custodian = wide.custodian;
+    return status;
+}
+
+// Binds the key to the copy at `place`, or to one that was there. With an error
+// `bound->place_taken` tells that the copy is listed all the same.
+static enum cascade_status
+bind_place(struct cascade *store, struct put *put,
            const struct block_place *place, struct directory_bound *bound)
 {
     struct directory_bind bind = {
@@ -143,7 +169,9 @@ bind_place(struct cascade *store, const struct put *put,
     if (wants_protection(store, put)) {
         bind.flags |= DIRECTORY_BIND_PROTECT;
     }
-    return directory_bind(store->directory, &bind, bound);
+    return store->cluster != NULL
+               ? bind_among_ranks(store, put, &bind, bound)
+               : directory_bind(store->directory, &bind, bound);
 }
 
 // What happened, for the caller and the metrics.
@@ -156,7 +184,7 @@ note_bound(struct cascade *store, const struct put *put,
     result->deduplicated = bound->deduplicated;
     result->existed = bound->existed;
     result->protected_prefix = bound->protected_now;
-    result->tier = tier;
+    result->tier = put->is_elsewhere ? CASCADE_TIER_REMOTE_DRAM : tier;
     if (bound->deduplicated) {
         metric_add(store->metrics, METRIC_DEDUP_HITS_TOTAL, 1);
         if (!bound->place_taken) {
@@ -241,12 +269,14 @@ own_content(struct cascade *store, const struct put *put)
     }
 }
 
-// A copy that is to be synced may not be dropped before.
+// A copy that is to be synced, or whose binding a home has to confirm, may not be
+// dropped before.
 static void
 pin_copy(struct cascade *store, struct put *put,
          const struct block_place *place)
 {
-    if (is_synced(store) && place->tier == CASCADE_TIER_LOCAL_DRAM) {
+    if ((is_synced(store) || store->cluster != NULL) &&
+        place->tier == CASCADE_TIER_LOCAL_DRAM) {
         put->is_pinned = tier_dram_table.pin(store->dram, place, &put->pin) ==
                          CASCADE_OK;
     }
@@ -312,7 +342,9 @@ put_into_slot(struct cascade *store, struct put *put, struct tier_slot *slot,
     status = bind_place(store, put, &place, &bound);
     if (status != CASCADE_OK) {
         unpin_copy(store, put);
-        store_discard(store, &place);
+        if (!bound.place_taken) {
+            store_discard(store, &place);
+        }
         result->existed = bound.existed;
         result->stored = bound.existed;
         return status;
@@ -382,6 +414,16 @@ write_cold(struct cascade *store, struct put *put, struct block_place *place)
     return tier_segment_sync(store->cold);
 }
 
+// Under cold_lock: the binding gets its record. If this fails it stays dirty and
+// a flush writes it.
+static void
+settle_cold(struct cascade *store, const struct put *put,
+            const struct block_place *place)
+{
+    (void)directory_publish(store->directory, &put->id, place, true);
+    (void)store_write_keys(store, &put->key, 1);
+}
+
 // Straight to the cold tier: DRAM is too small or full. Payload, sync, bind,
 // and only then the record of the binding: a put that was refused in between
 // leaves bytes without a name.
@@ -405,13 +447,22 @@ put_cold(struct cascade *store, struct put *put,
     }
     atomic_store(&store->cold_failed, false);
     memset(&bound, 0, sizeof(bound));
-    status = bind_place(store, put, &place, &bound);
-    if (status == CASCADE_OK) {
-        (void)directory_publish(store->directory, &put->id, &place, true);
-        // If this fails the binding stays dirty and a flush writes it.
-        (void)store_write_keys(store, &put->key, 1);
+    if (store->cluster == NULL) {
+        status = bind_place(store, put, &place, &bound);
+        if (status == CASCADE_OK) {
+            settle_cold(store, put, &place);
+        }
+        store_cold_end(store);
+    } else {
+        // No lock is held while another rank is waited for.
+        store_cold_end(store);
+        status = bind_place(store, put, &place, &bound);
+        if (status == CASCADE_OK && !put->is_elsewhere &&
+            store_cold_begin(store, put->deadline_ns) == CASCADE_OK) {
+            settle_cold(store, put, &place);
+            store_cold_end(store);
+        }
     }
-    store_cold_end(store);
     if (status != CASCADE_OK) {
         result->existed = bound.existed;
         result->stored = bound.existed;
@@ -498,12 +549,19 @@ is_known(struct cascade *store, const struct put *put,
 {
     bool by_key = store->settings.dedup == STORE_DEDUP_KEY &&
                   store->settings.rebind == STORE_REBIND_REFUSED;
+    struct store_cluster_found wide;
     struct directory_found found;
 
     if ((put->options.flags & CASCADE_PUT_IF_ABSENT) == 0 && !by_key) {
         return false;
     }
-    if (store_find(store, &put->key, &found, NULL) != CASCADE_OK) {
+    if (store->cluster != NULL) {
+        if (store_cluster_find(store, &put->key, put->deadline_ns, &wide) !=
+            CASCADE_OK) {
+            return false;
+        }
+        found = wide.found;
+    } else if (store_find(store, &put->key, &found, NULL) != CASCADE_OK) {
         return false;
     }
     if (wants_protection(store, put) &&
@@ -520,7 +578,9 @@ is_known(struct cascade *store, const struct put *put,
     result->existed = true;
     result->deduplicated = true;
     result->tier = block_place_is_set(&found.memory) ? found.memory.tier
-                                                     : found.cold.tier;
+                   : block_place_is_set(&found.cold)
+                       ? found.cold.tier
+                       : (uint8_t)CASCADE_TIER_REMOTE_DRAM;
     metric_add(store->metrics, METRIC_DEDUP_HITS_TOTAL, 1);
     metric_add(store->metrics, METRIC_DEDUP_SAVED_BYTES_TOTAL, put->bytes);
     return true;
@@ -540,6 +600,8 @@ describe_existing(struct cascade *store, const struct put *put,
                                                ? found.memory.tier
                                                : found.cold.tier);
         result->protected_prefix = (found.flags & DIRECTORY_PROTECTED) != 0;
+    } else if (result->tier == CASCADE_TIER_NONE && store->cluster != NULL) {
+        result->tier = CASCADE_TIER_REMOTE_DRAM;
     }
 }
 
@@ -597,8 +659,12 @@ check_synced(struct cascade *store, const struct put *put)
 static enum cascade_status
 sync_put(struct cascade *store, const struct put *put)
 {
-    enum cascade_status status = store_cold_begin(store, put->deadline_ns);
+    enum cascade_status status;
 
+    if (put->is_elsewhere) {
+        return store_cluster_flush_at(store, put->custodian, put->deadline_ns);
+    }
+    status = store_cold_begin(store, put->deadline_ns);
     if (status == CASCADE_OK) {
         store->writer->damaged = 0;
         status = store_write_keys(store, &put->key, 1);
@@ -651,6 +717,10 @@ store_put(struct cascade *store, struct cascade_key key,
         status = CASCADE_EXISTS;
     } else if (status == CASCADE_OK) {
         status = put_somewhere(store, &put, &done);
+        for (int i = 0; put.place_lost && i < PLACE_LOST_MAX; i++) {
+            put.place_lost = false;
+            status = put_somewhere(store, &put, &done);
+        }
     }
     if (status == CASCADE_OK && is_synced(store)) {
         status = sync_put(store, &put);

@@ -190,11 +190,6 @@ resolve_devices(const struct option_set *set, struct store_settings *settings)
 static enum cascade_status
 refuse_missing_parts(const struct option_set *set)
 {
-    if (is_word(set, STORE_OPTION_FABRIC, "mpi")) {
-        return error_set(CASCADE_UNSUPPORTED,
-                         "fabric = mpi: this build has no MPI fabric; use "
-                         "fabric = self or auto");
-    }
     if (!is_word(set, STORE_OPTION_METRICS_LISTEN, "")) {
         return error_set(CASCADE_UNSUPPORTED,
                          "metrics_listen = %.100s: this release serves no "
@@ -241,6 +236,11 @@ resolve_plain(const struct option_set *set, struct store_settings *settings)
     settings->cold_look_only = option_word(set, STORE_OPTION_COLD_MODE) == 1;
     settings->cold_io = (enum store_cold_io)option_word(set,
                                                         STORE_OPTION_COLD_IO);
+    settings->fabric = (enum store_fabric)option_word(set, STORE_OPTION_FABRIC);
+    // The words stand in the order of the rungs.
+    settings->rung = (uint32_t)option_word(set, STORE_OPTION_FABRIC_RUNG);
+    settings->binding_lease_ns = option_time_ns(set,
+                                                STORE_OPTION_BINDING_LEASE);
     settings->log_level = (enum log_level)option_word(set,
                                                       STORE_OPTION_LOG_LEVEL);
     copy_text(set, STORE_OPTION_COLD_PATH, settings->cold_path,

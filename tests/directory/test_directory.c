@@ -346,7 +346,7 @@ test_lost_rebind_leaves_a_removal(void **state)
                      CASCADE_OK);
     version_a = bound.version;
     assert_int_equal(directory_publish(directory, &a, &cold, true), CASCADE_OK);
-    directory_note_record(directory, &key, version_a, 5);
+    directory_note_record(directory, &key, version_a, false, 5);
     assert_int_equal(bind(directory, 1, 11, place, 0, &bound), CASCADE_OK);
     assert_int_equal(directory_withdraw(directory, &b, &place, 0, release_ok,
                                         &released, &lost),
@@ -379,7 +379,7 @@ test_late_record_is_outranked(void **state)
     assert_int_equal(directory_find_binding(directory, &key, &found),
                      CASCADE_OK);
     removed = found.version;
-    directory_note_record(directory, &key, bound.version, 9);
+    directory_note_record(directory, &key, bound.version, false, 9);
     assert_int_equal(directory_find_binding(directory, &key, &found),
                      CASCADE_OK);
     assert_true((found.flags & DIRECTORY_REMOVED) != 0);

@@ -320,13 +320,13 @@ refused_record_outranks(void)
     block_key_of("n", "k", 1, &bind.key);
     block_id_of("y", 1, &bind.id);
     DEMAND(directory_bind(directory, &bind, &bound) == CASCADE_OK);
-    directory_note_record(directory, &bind.key, bound.version, 1);
+    directory_note_record(directory, &bind.key, bound.version, false, 1);
     // put_cold: reserves, writes (k, reserved), is refused, notes the record.
     reserved = directory_next_version(directory);
     bind.version = reserved;
     block_id_of("x", 1, &bind.id);
     DEMAND(directory_bind(directory, &bind, &bound) == CASCADE_EXISTS);
-    directory_note_record(directory, &bind.key, reserved, 2);
+    directory_note_record(directory, &bind.key, reserved, false, 2);
     DEMAND(directory_find_binding(directory, &bind.key, &found) == CASCADE_OK);
     DEMAND(block_version_compare(found.version, reserved) > 0);
     DEMAND((found.flags & DIRECTORY_DIRTY) != 0);
@@ -545,7 +545,7 @@ bound_again_stays_clean(void)
         DEMAND(directory_bind(raced, &raced_bind, &bound) == CASCADE_OK);
         DEMAND(directory_publish(raced, &raced_bind.id, &cold, true) ==
                CASCADE_OK);
-        directory_note_record(raced, &raced_bind.key, bound.version, 4);
+        directory_note_record(raced, &raced_bind.key, bound.version, false, 4);
         raced_bind.place = memory_place(3, 1000);
         DEMAND(pthread_create(&thread, NULL, withdraw_often, &cold) == 0);
         for (unsigned k = 0; k < i % 4096 * 8; k++) {

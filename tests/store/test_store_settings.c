@@ -177,7 +177,6 @@ refusals(void **state)
         {"namespace", "a/b", CASCADE_INVALID, "0x2f at place 1"},
         {"namespace", "a\nb", CASCADE_INVALID, "0x0a"},
         {"gpu_devices", "0;1", CASCADE_INVALID, "0,1"},
-        {"fabric", "mpi", CASCADE_UNSUPPORTED, "fabric = self"},
         {"metrics_listen", "0.0.0.0:9", CASCADE_UNSUPPORTED, "cascade stats"},
     };
 

@@ -392,12 +392,23 @@ class Store:
         """Forgets every block of the namespace put before."""
         self._checked(lib.cascade_clear)
 
+    def barrier(self, timeout: float | None = None) -> None:
+        """Waits until every rank has called it as often. The one collective
+        besides open and close."""
+        self._checked(lib.glue_barrier, nanoseconds(timeout))
+
     # -- facts -------------------------------------------------------------
 
-    def stats(self) -> Stats:
+    def stats(self, all_ranks: bool = False,
+              timeout: float | None = None) -> Stats:
+        """Counters of this rank, a local read; or the sum over all ranks,
+        which are asked (they need not call anything)."""
         struct = ffi.new("struct cascade_stats *")
         struct.size = ffi.sizeof("struct cascade_stats")
-        self._checked(lib.cascade_stats_read, struct)
+        if all_ranks:
+            self._checked(lib.glue_stats_all, nanoseconds(timeout), struct)
+        else:
+            self._checked(lib.cascade_stats_read, struct)
         return stats_of(struct)
 
     def metrics(self) -> str:

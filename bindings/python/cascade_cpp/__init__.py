@@ -20,7 +20,6 @@ from typing import Any
 
 import cascade
 from cascade import CorruptError, Key, Tier, UnsupportedError
-from cascade._cascade import lib as _lib
 
 __all__ = ["BlockLocation", "CascadeConfig", "CascadeStats", "CascadeStore",
            "DistributedConfig", "DistributedStore", "compute_block_id"]
@@ -281,11 +280,7 @@ class DistributedStore:
 
     def barrier(self) -> None:
         """Waits for all ranks. The one collective besides open and close."""
-        if self._store.world_size == 1:
-            return
-        if not hasattr(_lib, "cascade_barrier"):
-            raise UnsupportedError("this build has no barrier over ranks")
-        self._store._checked(_lib.cascade_barrier)
+        self._store.barrier()
 
     def clear(self) -> None:
         """Forgets every block put before, on all ranks and in all tiers."""

@@ -57,6 +57,11 @@ glue_prefetch(struct cascade *store, const char *key, size_t key_bytes,
 int
 glue_flush(struct cascade *store, uint64_t timeout_ns);
 int
+glue_barrier(struct cascade *store, uint64_t timeout_ns);
+int
+glue_stats_all(struct cascade *store, uint64_t timeout_ns,
+               struct cascade_stats *stats);
+int
 glue_drain(struct cascade *store, uint64_t timeout_ns,
            struct cascade_drain_result *result);
 int
@@ -221,6 +226,21 @@ glue_flush(struct cascade *store, uint64_t timeout_ns)
 {
     struct cascade_call call = call_of(timeout_ns);
     return (int)cascade_flush(store, &call);
+}
+
+int
+glue_barrier(struct cascade *store, uint64_t timeout_ns)
+{
+    struct cascade_call call = call_of(timeout_ns);
+    return (int)cascade_barrier(store, &call);
+}
+
+int
+glue_stats_all(struct cascade *store, uint64_t timeout_ns,
+               struct cascade_stats *stats)
+{
+    struct cascade_call call = call_of(timeout_ns);
+    return (int)cascade_stats_read_all(store, &call, stats);
 }
 
 int

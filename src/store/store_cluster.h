@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One store among many ranks: what connects its catalogue, its part of the homes
+// and its memory with those of the others. docs/DIRECTORY_PROTOCOL.md is what
+// these files do; a store without peers has none of this (store->cluster is
+// NULL) and pays nothing for it.
+//
+//   store_cluster.c       open and close, and how one rank asks others
+//   store_cluster_meet.c  what ranks tell each other at open
+//   store_cluster_home.c  messages of the own home; the outbox of the hooks
+//   store_cluster_hold.c  what homes and peers ask of a rank that holds copies
+//   store_cluster_find.c  leases, lookups, reads from other ranks, guests
+//   store_cluster_bind.c  the end of a put: claim, name, bind, confirm
+//   store_cluster_wide.c  flush, clear, protection, statistics of all ranks
+//
+// Threads: handlers and callbacks run on the engine thread of the port and never
+// block; work for peers that reads the disk runs on threads of its own, never on
+// those that may wait for a peer. Locks: outbox_lock and unconfirmed_lock are
+// leaves. No lock of the store is held while a peer is waited for.
+
+#ifndef STORE_STORE_CLUSTER_H
+#define STORE_STORE_CLUSTER_H
+
+#include "directory/directory_home.h"
+#include "directory/directory_lease.h"
+#include "fabric/fabric_node.h"
+#include "fabric/fabric_port.h"
+#include "store/store_internal.h"
+#include "tier/tier_remote.h"
+
+enum store_subject {
+    STORE_SUBJECT_HELLO = DIRECTORY_SUBJECTS_END, // hello -> hello
+    STORE_SUBJECT_LOADED,  // loaded -> loaded, once that rank has loaded
+    STORE_SUBJECT_NAME,    // name -> named: name your copy
+    STORE_SUBJECT_INSTALL, // to oneself: a guest copy, in turn with recalls
+    STORE_SUBJECT_FLUSH,   // wait -> nothing
+    STORE_SUBJECT_STATS,   // nothing -> struct cascade_stats
+    STORE_SUBJECT_REMOTE,  // first of TIER_REMOTE_SUBJECTS
+    STORE_SUBJECT_END = STORE_SUBJECT_REMOTE + TIER_REMOTE_SUBJECTS
+};
+
+_Static_assert((int)STORE_SUBJECT_END <= FABRIC_SUBJECTS_MAX, "too many");
+
+// Binds that timed out: asked again by the background.
+#define STORE_UNCONFIRMED_MAX 1024
+
+// Questions of the home that may fail for lack of memory before it is told.
+#define STORE_FAILED_ASKS_MAX 8192
+
+// Of what a home promised, this much is not used, for clocks that run apart.
+#define STORE_LEASE_MARGIN(lease_ns) ((lease_ns) / 8)
+
+struct store_unconfirmed {
+    struct block_key key;
+    struct block_version version;
+};
+
+struct store_outbox {
+    struct directory_message_gone *gone;
+    size_t gone_count;
+    size_t gone_room;
+    struct directory_message_copy *copies;
+    size_t copies_count;
+    size_t copies_room;
+};
+
+struct store_cluster {
+    struct cascade *store;
+    const struct allocator *allocator;
+    struct fabric_port *port;
+    struct fabric_node *node; // NULL: none
+    struct tier_remote *remote;
+    struct directory_home *home;
+    struct directory_leases *leases;
+    struct pool *workers; // for peers; NULL: on the engine thread
+    uint16_t rank;
+    uint16_t rank_count;
+    uint64_t job;
+    uint32_t capabilities; // of the fabric
+    struct fabric_timer home_timer;
+    struct fabric_timer tidy_timer;
+    struct fabric_timer failed_timer;
+    struct fabric_post start_post;
+
+    // Engine thread only.
+    uint64_t failed[STORE_FAILED_ASKS_MAX]; // the home's, for lack of memory
+    size_t failed_count;
+    bool loaded; // the own segments are in the catalogue
+    struct fabric_answer *waiting_for_load;
+    size_t waiting_count;
+
+    _Atomic bool serving;
+    _Atomic uint64_t work; // for peers, under way
+
+    pthread_mutex_t outbox_lock;
+    struct store_outbox outbox;
+    bool outbox_posted;
+    struct fabric_post outbox_post;
+
+    pthread_mutex_t unconfirmed_lock;
+    struct store_unconfirmed unconfirmed[STORE_UNCONFIRMED_MAX];
+    size_t unconfirmed_count;
+};
+
+// What a get knows after it asked for a key.
+struct store_cluster_found {
+    struct directory_found found; // without places: no copy here
+    struct directory_lease lease;
+};
+
+// --- store_cluster.c
+
+// The fabric that the options ask for; a NULL table: one rank, none is needed.
+enum cascade_status
+store_fabric(struct cascade *store, struct fabric *fabric);
+
+// Before the catalogue is made: the fabric, or none (then store->cluster stays
+// NULL). NOT_FOUND, UNSUPPORTED, ...: what is asked for is not there.
+enum cascade_status
+store_cluster_open(struct cascade *store);
+
+// After DRAM is there and before segments are read: peers meet.
+enum cascade_status
+store_cluster_meet(struct cascade *store);
+
+// After the own segments were read: bindings go to their homes, and everybody
+// waits for everybody.
+enum cascade_status
+store_cluster_announce(struct cascade *store, uint64_t deadline_ns);
+
+// Peers are served until all have come here, or the deadline.
+void
+store_cluster_leave(struct cascade *store, uint64_t deadline_ns);
+
+// Nothing of this rank is reached any more.
+void
+store_cluster_stop(struct cascade *store);
+
+void
+store_cluster_close(struct cascade *store);
+
+// Hooks of the directory.
+void
+store_cluster_binding_gone(void *context, const struct block_key *key,
+                           struct block_version version);
+
+void
+store_cluster_content_gone(void *context, const struct block_id *id);
+
+// Tells the id's home that there is a copy here.
+void
+store_cluster_copy_here(struct store_cluster *cluster,
+                        const struct block_id *id);
+
+// Asks one rank and waits. The answer's status; `reply_bytes` must come exactly
+// with OK, else INVALID.
+enum cascade_status
+store_cluster_ask(struct store_cluster *cluster, uint16_t to, uint8_t subject,
+                  const void *data, size_t bytes, void *reply,
+                  size_t reply_bytes, uint64_t deadline_ns);
+
+// Asks every rank, this one included, and waits. `replies` has room for that of
+// each rank in turn. The status of the first that failed, with a message that
+// names it and `what` was asked.
+enum cascade_status
+store_cluster_ask_all(struct store_cluster *cluster, uint8_t subject,
+                      const void *data, size_t bytes, void *replies,
+                      size_t reply_bytes, uint64_t deadline_ns,
+                      const char *what);
+
+uint16_t
+store_cluster_key_home(const struct store_cluster *cluster,
+                       const struct block_key *key);
+
+uint16_t
+store_cluster_id_home(const struct store_cluster *cluster,
+                      const struct block_id *id);
+
+// --- store_cluster_meet.c
+
+void
+store_cluster_greetings(struct store_cluster *cluster);
+
+// All ranks fit together, and know who is of their node.
+enum cascade_status
+store_cluster_greet(struct store_cluster *cluster, uint64_t deadline_ns);
+
+// --- store_cluster_home.c
+
+enum cascade_status
+store_cluster_open_home(struct store_cluster *cluster);
+
+void
+store_cluster_home(struct store_cluster *cluster);
+
+// Engine thread: time passes for the home; after anything that it was told.
+void
+store_cluster_home_turn(struct store_cluster *cluster);
+
+// What the hooks noted goes out soon.
+void
+store_cluster_post(struct store_cluster *cluster);
+
+// --- store_cluster_hold.c
+
+void
+store_cluster_hold(struct store_cluster *cluster);
+
+// The owner's side of tier 4.
+void
+store_cluster_grant(void *context, struct tier_remote_ask *ask);
+
+// Peers read the copies in these slots.
+void
+store_cluster_touched(void *context, const uint32_t *slots, size_t count);
+
+// A peer read a bad copy there.
+void
+store_cluster_damaged(void *context, const struct block_id *id,
+                      const struct block_place *place);
+
+// Something for a peer that may read the disk.
+enum cascade_status
+store_cluster_work(struct store_cluster *cluster, pool_job *job, void *context);
+
+// --- store_cluster_find.c
+
+// The key's binding, and its copy here if there is one. NOT_FOUND. Others: the
+// home could not be asked.
+enum cascade_status
+store_cluster_find(struct cascade *store, const struct block_key *key,
+                   uint64_t deadline_ns, struct store_cluster_found *found);
+
+// Asks for leases on many keys at once, so that what follows finds them.
+void
+store_cluster_expect(struct cascade *store, const struct cascade_item *items,
+                     size_t count, uint64_t deadline_ns);
+
+// What a read from other ranks came to.
+struct store_cluster_read {
+    const struct cascade_span *spans;
+    size_t span_count;
+    uint64_t deadline_ns;
+    bool keep; // as a guest in own memory, pinned
+    struct block_place served;
+    struct tier_pin pin; // with `keep`
+    bool given;          // spans were written to
+    bool damaged;
+    enum cascade_status remembered;
+};
+
+// From any rank that has the content. OK. STALE: nobody had it; the lease is
+// dropped, ask again. NO_SPACE with `keep`: no room here.
+enum cascade_status
+store_cluster_read(struct cascade *store, const struct block_key *key,
+                   const struct store_cluster_found *found,
+                   struct store_cluster_read *read);
+
+void
+store_cluster_installs(struct store_cluster *cluster);
+
+// --- store_cluster_bind.c
+
+struct store_cluster_bind {
+    struct directory_bind bind; // as for a store without peers
+    bool place_pinned;          // the caller holds a pin on bind.place
+    uint64_t deadline_ns;
+    // Out.
+    struct directory_bound bound;
+    bool elsewhere; // another rank keeps it; the own copy is not needed
+    uint16_t custodian;
+    bool place_lost; // the own copy went meanwhile: put again
+};
+
+// Looks whether another rank has the content and has it named; else binds the
+// own copy. OK, EXISTS; TIMEOUT: unknown; others: it was not bound.
+enum cascade_status
+store_cluster_bind(struct cascade *store, struct store_cluster_bind *bind);
+
+void
+store_cluster_names(struct store_cluster *cluster);
+
+// Asks again for binds that timed out. TIMEOUT: some are unknown still.
+enum cascade_status
+store_cluster_settle(struct cascade *store, uint64_t deadline_ns);
+
+// --- store_cluster_wide.c
+
+enum cascade_status
+store_cluster_remove(struct cascade *store, const struct block_key *key,
+                     uint64_t deadline_ns);
+
+enum cascade_status
+store_cluster_protect(struct cascade *store, const struct block_key *key,
+                      bool protect, uint64_t deadline_ns);
+
+enum cascade_status
+store_cluster_clear(struct cascade *store, uint64_t deadline_ns);
+
+enum cascade_status
+store_cluster_flush(struct cascade *store, uint64_t deadline_ns);
+
+// What that rank keeps.
+enum cascade_status
+store_cluster_flush_at(struct cascade *store, uint16_t rank,
+                       uint64_t deadline_ns);
+
+// The sum over all ranks.
+enum cascade_status
+store_cluster_stats(struct cascade *store, uint64_t deadline_ns,
+                    struct cascade_stats *sum);
+
+void
+store_cluster_wide(struct store_cluster *cluster);
+
+#endif
