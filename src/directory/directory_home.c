@@ -412,18 +412,20 @@ directory_home_receive(struct directory_home *home, uint16_t from,
                        uint64_t ticket, uint64_t now_ns)
 {
     uint32_t count = 0;
-    const void *things = data;
+    const void *things = home->request;
 
     set_now(home, now_ns);
-    if (from < home->options.rank_count) {
-        count = count_things(home, subject, data, bytes);
+    if (from < home->options.rank_count && bytes > 0 &&
+        bytes <= sizeof(home->request)) {
+        memcpy(home->request, data, bytes);
+        count = count_things(home, subject, home->request, bytes);
     }
     if (count == 0) {
         directory_home_answer(home, from, ticket, CASCADE_INVALID, NULL, 0);
         return;
     }
     if (shapes[subject].has_count) {
-        things = (const uint8_t *)data + sizeof(struct directory_message_count);
+        things = home->request + sizeof(struct directory_message_count);
     }
     switch (subject) {
     case DIRECTORY_SUBJECT_LOOKUP:

@@ -30,6 +30,10 @@
     (sizeof(struct directory_message_count) + \
      DIRECTORY_MESSAGE_COUNT_MAX * sizeof(struct directory_message_found))
 
+#define DIRECTORY_HOME_REQUEST_BYTES          \
+    (sizeof(struct directory_message_count) + \
+     DIRECTORY_MESSAGE_COUNT_MAX * sizeof(struct directory_message_announce))
+
 // Ends of leases are kept in ticks, rounded up, since the first message.
 #define DIRECTORY_HOME_TICK_SHIFT 24
 
@@ -173,7 +177,9 @@ struct directory_home {
     uint64_t lines;
     uint64_t recalls;
     uint64_t handed;
-    uint8_t reply[DIRECTORY_HOME_REPLY_BYTES];
+    // Messages lie anywhere; their structures are read from here.
+    _Alignas(8) uint8_t request[DIRECTORY_HOME_REQUEST_BYTES];
+    _Alignas(8) uint8_t reply[DIRECTORY_HOME_REPLY_BYTES];
 };
 
 // --- tables (directory_home_table.c) ---

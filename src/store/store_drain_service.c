@@ -9,6 +9,7 @@
 // Lock: none of its own. The thread begins in open or in the background, which
 // is one thread; it ends in close, after the background has.
 
+#include <errno.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -59,14 +60,25 @@ answer_signal(struct cascade *store)
     }
 }
 
+// A handler of the program's own may run on this thread: that is no event.
+static bool
+wait_for_event(int event)
+{
+    uint64_t count;
+    ssize_t got;
+
+    do {
+        got = read(event, &count, sizeof(count));
+    } while (got < 0 && errno == EINTR);
+    return got == (ssize_t)sizeof(count);
+}
+
 static void *
 run(void *context)
 {
     struct cascade *store = context;
-    uint64_t count;
 
-    while (read(store->drain_event, &count, sizeof(count)) ==
-           (ssize_t)sizeof(count)) {
+    while (wait_for_event(store->drain_event)) {
         struct metric_page_question question;
 
         if (atomic_load(&store->drain_stop)) {

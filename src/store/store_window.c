@@ -290,6 +290,17 @@ store_clear_slots(struct cascade *store, const uint32_t *slots, uint32_t count,
     }
 }
 
+static bool
+is_any_wanted(struct cascade *store)
+{
+    bool any;
+
+    store_policy_lock(store);
+    any = store->wanted_count > 0;
+    store_policy_unlock(store);
+    return any;
+}
+
 enum cascade_status
 store_evict_window(struct cascade *store, uint64_t bytes, bool drop_dirty,
                    struct tier_slot *slot, bool *dirty)
@@ -313,6 +324,8 @@ store_evict_window(struct cascade *store, uint64_t bytes, bool drop_dirty,
                          dirty_tries < DIRTY_TRIES_MAX;
          i++) {
         if (find_window(&search, &window) != CASCADE_OK) {
+            // Perhaps because all that would do waits to be written already.
+            *dirty = *dirty || (!drop_dirty && is_any_wanted(store));
             break;
         }
         if (window.count == 0) {
