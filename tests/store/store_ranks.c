@@ -79,15 +79,18 @@ store_ranks_run(struct store_ranks *ranks, uint16_t count, bool cold,
     ranks->cold = cold;
     ranks->pairs = pairs;
     ranks->life = life;
+    if (cold) {
+        // What writers of the cold tier note of each other is in terms of the
+        // clock of a machine, and all ranks are of this one.
+        fabric_sim_one_clock(ranks->sim);
+    }
     for (uint16_t r = 0; r < count; r++) {
         struct store_ranks_member *member = &ranks->members[r];
 
         member->ranks = ranks;
         member->rank = r;
         member->around = ranks->world.around;
-        // What writers of the cold tier note of each other is in terms of the
-        // clock of a machine, and all ranks are of this one.
-        member->around.clock = fabric_sim_clock(ranks->sim, cold ? 0 : r);
+        member->around.clock = fabric_sim_clock(ranks->sim, r);
         member->around.seed = (uint64_t)r + 1;
         fabric_sim_fabric(ranks->sim, r, &member->fabric);
         member->around.fabric = &member->fabric;

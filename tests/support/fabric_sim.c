@@ -442,6 +442,15 @@ fabric_sim_lose(struct fabric_sim *sim, uint64_t number)
 }
 
 void
+fabric_sim_one_clock(struct fabric_sim *sim)
+{
+    for (uint16_t i = 1; i < sim->rank_count; i++) {
+        sim->ranks[i].clock.steady_ns = sim->ranks[0].clock.steady_ns;
+        sim->ranks[i].clock.wall_ahead_ns = sim->ranks[0].clock.wall_ahead_ns;
+    }
+}
+
+void
 fabric_sim_jump(struct fabric_sim *sim, uint16_t rank, int64_t wall,
                 uint64_t steady)
 {

@@ -69,6 +69,10 @@ fabric_sim_fabric(struct fabric_sim *sim, uint16_t rank, struct fabric *fabric);
 const struct clock_source *
 fabric_sim_clock(struct fabric_sim *sim, uint16_t rank);
 
+// All clocks show what that of rank 0 does: ranks of one machine.
+void
+fabric_sim_one_clock(struct fabric_sim *sim);
+
 // What others may read of that rank (FABRIC_READ).
 void
 fabric_sim_expose(struct fabric_sim *sim, uint16_t rank, const void *memory,
