@@ -34,18 +34,20 @@
 #endif
 
 #define PARTS_MAX 16
+#define PART_TEXT_BYTES (3 * FABRIC_MODULE_PATH_BYTES)
 
 struct part {
     const char *kind; // "tier" or "fabric"
     const char *name;
     bool there;
-    char reason[PROBE_TEXT_BYTES]; // what is there, or why nothing is
+    char reason[PART_TEXT_BYTES]; // what is there, or why nothing is
 };
 
 struct facts {
     struct probe_processor processor;
     struct machine_limits limits;
     struct utsname system;
+    struct probe_fabric fabric;
     size_t part_count;
     struct part parts[PARTS_MAX];
 };
@@ -131,18 +133,30 @@ add_tiers(struct facts *facts)
 static void
 add_fabrics(struct facts *facts)
 {
-    struct probe_launcher launcher;
+    const struct fabric_launcher *launcher = &facts->fabric.found.launcher;
     struct part *part;
-    char modules[PROBE_TEXT_BYTES];
+    char modules[2 * FABRIC_MODULE_PATH_BYTES];
 
-    probe_launcher(&launcher);
+    probe_fabric(&facts->fabric);
     part = add_part(facts, "fabric", "self", true);
     (void)snprintf(part->reason, sizeof(part->reason), "one rank");
     part = add_part(facts, "fabric", "mpi",
-                    probe_mpi_modules(modules, sizeof(modules)));
-    (void)snprintf(part->reason, sizeof(part->reason), "%.120s%s%s", modules,
-                   launcher.name[0] != '\0' ? "; started by " : "",
-                   launcher.name);
+                    probe_fabric_has_module(&facts->fabric));
+    probe_fabric_modules(&facts->fabric, modules, sizeof(modules));
+    (void)snprintf(part->reason, sizeof(part->reason), "%s; started by %s",
+                   modules,
+                   launcher->name != NULL ? launcher->name : "no launcher");
+}
+
+static const char *
+chosen_fabric(const struct probe_fabric *fabric)
+{
+    if (fabric->found.status != CASCADE_OK) {
+        return "none";
+    }
+    return fabric->found.choice.mpi
+               ? fabric_family_name(fabric->found.choice.family)
+               : "self";
 }
 
 static void
@@ -167,6 +181,9 @@ print_text(const struct facts *facts)
         (void)printf("%-9s %-9s %-4s %s\n", part->kind, part->name,
                      part->there ? "yes" : "no", part->reason);
     }
+    (void)printf("fabric=%s: %s, %s\n", facts->fabric.which,
+                 chosen_fabric(&facts->fabric),
+                 facts->fabric.found.choice.reason);
 }
 
 static void
@@ -235,6 +252,10 @@ print_json(const struct facts *facts)
                      machine_memory_reason(&facts->limits));
     add_parts(object, "tiers", facts, "tier");
     add_parts(object, "fabrics", facts, "fabric");
+    output_json_text(object, "fabric_option", facts->fabric.which);
+    output_json_text(object, "fabric_chosen", chosen_fabric(&facts->fabric));
+    output_json_text(object, "fabric_reason",
+                     facts->fabric.found.choice.reason);
     output_json_line(object);
 }
 

@@ -236,23 +236,24 @@ doctor_gpu(const char *directory, struct doctor_finding *finding)
 void
 doctor_mpi(const char *directory, struct doctor_finding *finding)
 {
-    struct probe_launcher launcher;
-    char modules[PROBE_TEXT_BYTES];
-    bool there;
+    struct probe_fabric fabric;
+    const struct fabric_module_description *found = &fabric.found;
 
     (void)directory;
-    there = probe_mpi_modules(modules, sizeof(modules));
-    probe_launcher(&launcher);
-    if (launcher.rank_count > 1 && !there) {
+    probe_fabric(&fabric);
+    if (found->status != CASCADE_OK) {
         doctor_found(finding, DOCTOR_FAIL,
-                     "%s started %" PRIu64 " ranks, but %s", launcher.name,
-                     launcher.rank_count, modules);
-        doctor_remedy(finding, "install the module of that MPI, or set "
-                               "fabric=self, so that each rank has a cache of "
-                               "its own");
+                     "fabric=%.16s cannot be opened: %.300s", fabric.which,
+                     found->choice.reason);
+        doctor_remedy(finding, "install the module of that MPI (cascade info "
+                               "names those found), or set fabric=self, so "
+                               "that each rank has a cache of its own");
         return;
     }
-    doctor_found(finding, DOCTOR_OK, "%s%s%s", there ? "modules: " : "",
-                 modules,
-                 launcher.rank_count > 1 ? "" : "; one rank needs none");
+    doctor_found(finding, DOCTOR_OK, "%s%s%s: %.280s",
+                 found->openmpi[0] != '\0' ? "Open MPI, " : "",
+                 found->mpich[0] != '\0' ? "MPICH, " : "",
+                 probe_fabric_has_module(&fabric) ? "modules found"
+                                                  : "no module",
+                 found->choice.reason);
 }

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/units.h"
+#include "cascade/cascade.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -219,66 +219,40 @@ probe_gpus(struct probe_gpus *gpus)
 }
 
 void
-probe_launcher(struct probe_launcher *launcher)
+probe_fabric(struct probe_fabric *fabric)
 {
-    static const struct {
-        const char *variable;
-        const char *name;
-    } known[] = {
-        {"OMPI_COMM_WORLD_SIZE", "Open MPI"},
-        {"PMI_SIZE", "MPICH (PMI)"},
-        {"SLURM_STEP_NUM_TASKS", "Slurm"},
-    };
+    struct cascade_options *set = cascade_options_create();
 
-    launcher->name = "";
-    launcher->rank_count = 1;
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-        const char *value = getenv(known[i].variable);
-
-        if (value != NULL &&
-            units_parse_unsigned(value, &launcher->rank_count)) {
-            launcher->name = known[i].name;
-            return;
-        }
+    (void)snprintf(fabric->which, sizeof(fabric->which), "auto");
+    if (set != NULL && cascade_options_load_environment(set) == CASCADE_OK) {
+        // As it was if it does not fit.
+        (void)!cascade_options_get(set, "fabric", fabric->which,
+                                   sizeof(fabric->which));
     }
+    cascade_options_destroy(set);
+    fabric_module_describe(fabric->which, NULL, &fabric->found);
 }
 
 bool
-probe_mpi_modules(char *text, size_t size)
+probe_fabric_has_module(const struct probe_fabric *fabric)
 {
-    // Where the build and the installation put them, from the program's folder.
-    static const char *const folders[] = {
-        "../lib/cascade",
-        "../lib64/cascade",
-        "../lib/x86_64-linux-gnu/cascade",
-        "../lib/aarch64-linux-gnu/cascade",
-    };
-    static const char *const names[] = {"openmpi", "mpich"};
-    char program[PATH_MAX];
-    char *slash;
-    ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
+    return fabric->found.openmpi[0] != '\0' || fabric->found.mpich[0] != '\0';
+}
 
-    text[0] = '\0';
-    program[length > 0 ? length : 0] = '\0';
-    slash = strrchr(program, '/');
-    if (slash != NULL) {
-        *slash = '\0';
-    }
-    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-        for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
-            char path[2 * PATH_MAX];
+void
+probe_fabric_modules(const struct probe_fabric *fabric, char *text, size_t size)
+{
+    const struct fabric_module_description *found = &fabric->found;
+    bool both = found->openmpi[0] != '\0' && found->mpich[0] != '\0';
 
-            (void)snprintf(path, sizeof(path), "%s/%s/fabric_%s.so", program,
-                           folders[i], names[k]);
-            add_word(text, size, names[k],
-                     access(path, R_OK) == 0 && strstr(text, names[k]) == NULL);
-        }
+    if (!probe_fabric_has_module(fabric)) {
+        (void)snprintf(text, size, "no module of an MPI was found");
+        return;
     }
-    if (text[0] == '\0') {
-        (void)snprintf(text, size, "this build has no MPI module");
-        return false;
-    }
-    return true;
+    (void)snprintf(text, size, "%s%s%s%s%s",
+                   found->openmpi[0] != '\0' ? "Open MPI by " : "",
+                   found->openmpi, both ? ", " : "",
+                   found->mpich[0] != '\0' ? "MPICH by " : "", found->mpich);
 }
 
 bool

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What this machine has, as far as `info` and `doctor` tell it: processor,
-// GPU driver, launcher. Looks and changes nothing; never pretends: what is
+// GPU driver, launcher and modules of MPI. Looks and changes nothing; never pretends: what is
 // missing comes with the reason.
 
 #ifndef TOOLS_PROBE_H
@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "fabric/fabric_module.h"
 
 #define PROBE_TEXT_BYTES 256
 #define PROBE_GPUS_MAX 16
@@ -34,9 +36,10 @@ struct probe_gpus {
     char reason[PROBE_TEXT_BYTES]; // why there is none; "" if there is one
 };
 
-struct probe_launcher {
-    const char *name; // "" = not under a launcher
-    uint64_t rank_count;
+// What a store opened here would do about other ranks.
+struct probe_fabric {
+    char which[PROBE_TEXT_BYTES]; // the option fabric, as configured
+    struct fabric_module_description found;
 };
 
 void
@@ -45,14 +48,18 @@ probe_processor(struct probe_processor *processor);
 void
 probe_gpus(struct probe_gpus *gpus);
 
-// Which launcher of parallel jobs started this process, from its environment.
+// Launcher, modules and choice. No MPI is started.
 void
-probe_launcher(struct probe_launcher *launcher);
+probe_fabric(struct probe_fabric *fabric);
 
-// The names of the MPI modules beside this program, with spaces ("openmpi
-// mpich"). False, and `text` says so, if there is none.
+// Whether there is a module of any MPI.
 bool
-probe_mpi_modules(char *text, size_t size);
+probe_fabric_has_module(const struct probe_fabric *fabric);
+
+// The modules found, with their paths, or that there is none.
+void
+probe_fabric_modules(const struct probe_fabric *fabric, char *text,
+                     size_t size);
 
 // Whether the kernel gives an io_uring. "" in `reason` if so.
 bool

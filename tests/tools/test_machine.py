@@ -18,6 +18,26 @@ class InfoTest(ToolTest):
             self.assertIs(type(part["there"]), bool)
             self.assertTrue(part["reason"])
 
+    def test_the_fabric_of_one_rank(self):
+        facts = self.run_tool("info", "--json").objects[0]
+        self.assertEqual(facts["fabric_option"], "auto")
+        self.assertEqual(facts["fabric_chosen"], "self")
+        self.assertIn("no launcher", facts["fabric_reason"])
+        self.assertIn("no launcher", self.run_tool("info").text)
+
+    def test_the_fabric_under_a_launcher(self):
+        facts = self.run_tool("info", "--json", OMPI_COMM_WORLD_SIZE="4")
+        facts = facts.objects[0]
+        there = "Open MPI by" in facts["fabrics"]["mpi"]["reason"]
+        self.assertEqual(facts["fabric_chosen"], "openmpi" if there else "none")
+        self.assertIn("mpirun of Open MPI", facts["fabric_reason"])
+
+    def test_the_fabric_that_is_configured(self):
+        facts = self.run_tool("info", "--json", CASCADE_FABRIC="self",
+                              OMPI_COMM_WORLD_SIZE="4").objects[0]
+        self.assertEqual(facts["fabric_option"], "self")
+        self.assertEqual(facts["fabric_chosen"], "self")
+
     def test_text_says_the_same(self):
         facts = self.run_tool("info", "--json").objects[0]
         text = self.run_tool("info").text
@@ -52,11 +72,16 @@ class DoctorTest(ToolTest):
         self.assertIn(gone, result.text)
 
     def test_ranks_without_a_module(self):
-        facts = self.run_tool("info", "--json").objects[0]
-        if facts["fabrics"]["mpi"]["there"]:
-            self.skipTest("there is an MPI module")
-        result = self.run_tool("doctor", expect=NO, OMPI_COMM_WORLD_SIZE="4")
+        result = self.run_tool("doctor", expect=NO, OMPI_COMM_WORLD_SIZE="4",
+                               CASCADE_FABRIC_MODULE=str(self.folder))
         self.assertRegex(result.text, "(?m)^fail +mpi")
+        self.assertIn("fabric=self", result.text)
+
+    def test_ranks_that_need_no_module(self):
+        result = self.run_tool("doctor", OMPI_COMM_WORLD_SIZE="4",
+                               CASCADE_FABRIC="self",
+                               CASCADE_FABRIC_MODULE=str(self.folder))
+        self.assertRegex(result.text, "(?m)^ok +mpi")
 
 
 class ConfigTest(ToolTest):

@@ -19,10 +19,13 @@ from types import TracebackType
 from typing import Any
 
 import cascade
-from cascade import CorruptError, Key, Tier, UnsupportedError
+from cascade import CorruptError, Error, Key, Tier, UnsupportedError
 
 __all__ = ["BlockLocation", "CascadeConfig", "CascadeStats", "CascadeStore",
            "DistributedConfig", "DistributedStore", "compute_block_id"]
+
+#: How long get_stats waits for the other ranks.
+_STATS_SECONDS = 5.0
 
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
           "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -114,11 +117,12 @@ class BlockLocation:
 
 @dataclasses.dataclass(slots=True)
 class CascadeStats:
-    """Counters of this rank; each counts what happened."""
+    """Counters of this rank, but for `cluster_*`; each counts what happened."""
 
     local_gpu_used: int
     local_dram_used: int
-    #: This rank's share and what it holds mapped from others.
+    #: The sum over all ranks, which are asked; this rank's own if one of them
+    #: does not answer.
     cluster_gpu_used: int
     cluster_dram_used: int
     local_gpu_hits: int
@@ -246,17 +250,29 @@ class DistributedStore:
             is_gpu=where.tier in (Tier.LOCAL_GPU, Tier.REMOTE_GPU),
             is_prefix=where.protected, tier=int(where.tier))
 
+    def _used_by_all(self, local: tuple[int, ...]) -> tuple[int, ...]:
+        """Bytes in each tier over all ranks; `local` if they cannot be asked."""
+        if self._store.world_size == 1:
+            return local
+        try:
+            return self._store.stats(all_ranks=True,
+                                     timeout=_STATS_SECONDS).used_bytes
+        except Error:
+            return local
+
     def get_stats(self) -> CascadeStats:
-        """Counters of this rank. A local read, never collective."""
+        """Counters of this rank. Never collective: other ranks are asked for
+        what they use, and need not call anything."""
         stats = self._store.stats()
         gpu, dram = Tier.LOCAL_GPU, Tier.LOCAL_DRAM
         far_gpu, far_dram = Tier.REMOTE_GPU, Tier.REMOTE_DRAM
         used = stats.used_bytes
+        used_by_all = self._used_by_all(used)
         return CascadeStats(
             local_gpu_used=used[gpu],
             local_dram_used=used[dram],
-            cluster_gpu_used=used[gpu] + used[far_gpu],
-            cluster_dram_used=used[dram] + used[far_dram],
+            cluster_gpu_used=used_by_all[gpu],
+            cluster_dram_used=used_by_all[dram],
             local_gpu_hits=stats.hits[gpu],
             local_dram_hits=stats.hits[dram],
             remote_gpu_hits=stats.hits[far_gpu],
