@@ -61,6 +61,7 @@ struct view {
     uint64_t start;
     uint32_t epoch;
     bool is_guarded;
+    bool is_still; // no change was under way
 };
 
 static struct history {
@@ -149,6 +150,7 @@ begin(uint32_t key)
         .start = ++history.order,
         .epoch = history.keys[key].epoch,
         .is_guarded = history.keys[key].is_guarded,
+        .is_still = history.keys[key].open == 0,
     };
 }
 
@@ -231,7 +233,10 @@ check_absent(uint32_t key, const struct view *view, const char *what)
         print_writes(key);
         fail_with(what, key, CASCADE_NOT_FOUND);
     }
-    if (history.cold && !may_be_absent(key, view->start)) {
+    // Between the old binding and the new one there may be nothing.
+    if (history.cold && view->is_still &&
+        history.keys[key].epoch == view->epoch &&
+        !may_be_absent(key, view->start)) {
         print_writes(key);
         fail_with(what, key, CASCADE_NOT_FOUND);
     }
