@@ -53,6 +53,7 @@ _Static_assert((int)STORE_SUBJECT_END <= FABRIC_SUBJECTS_MAX, "too many");
 struct store_unconfirmed {
     struct block_key key;
     struct block_version version;
+    bool if_absent; // as it was asked
 };
 
 struct store_outbox {

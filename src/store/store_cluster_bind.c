@@ -53,6 +53,12 @@ bind_arrived(struct fabric_call *call)
     }
 }
 
+static bool
+is_conditional(const struct directory_bind *bind)
+{
+    return (bind->flags & DIRECTORY_BIND_IF_ABSENT) != 0;
+}
+
 static void
 prepare_ask(struct store_cluster *cluster, struct home_bind *ask,
             const struct directory_bind *bind,
@@ -65,7 +71,7 @@ prepare_ask(struct store_cluster *cluster, struct home_bind *ask,
     ask->request.id = bind->id;
     ask->request.version = bound->version;
     ask->request.bytes = bind->bytes;
-    if ((bind->flags & DIRECTORY_BIND_IF_ABSENT) != 0) {
+    if (is_conditional(bind)) {
         ask->request.flags |= DIRECTORY_MESSAGE_IF_ABSENT;
     }
     if ((bind->flags & DIRECTORY_BIND_SURROGATE) != 0) {
@@ -133,12 +139,16 @@ give_up_kept(struct cascade *store, const struct block_key *key,
 
 static void
 note_unconfirmed(struct store_cluster *cluster, const struct block_key *key,
-                 struct block_version version)
+                 struct block_version version, bool if_absent)
 {
     check(pthread_mutex_lock(&cluster->unconfirmed_lock) == 0);
     if (cluster->unconfirmed_count < STORE_UNCONFIRMED_MAX) {
         cluster->unconfirmed[cluster->unconfirmed_count++] =
-            (struct store_unconfirmed){.key = *key, .version = version};
+            (struct store_unconfirmed){
+                .key = *key,
+                .version = version,
+                .if_absent = if_absent,
+            };
     } else {
         log_write(&cluster->store->log, LOG_LEVEL_WARNING,
                   "too many puts are unconfirmed; one is forgotten");
@@ -184,6 +194,9 @@ settle_one(struct cascade *store, const struct store_unconfirmed *one,
     bound.version = one->version;
     bound.protected_now = (found.flags & DIRECTORY_PROTECTED) != 0;
     bind.id = found.id;
+    if (one->if_absent) {
+        bind.flags |= DIRECTORY_BIND_IF_ABSENT;
+    }
     if ((found.flags & DIRECTORY_SURROGATE) != 0) {
         bind.flags |= DIRECTORY_BIND_SURROGATE;
     }
@@ -215,7 +228,7 @@ store_cluster_settle(struct cascade *store, uint64_t deadline_ns)
     check(pthread_mutex_unlock(&cluster->unconfirmed_lock) == 0);
     for (; tries > 0 && take_unconfirmed(cluster, &one); tries--) {
         if (!settle_one(store, &one, deadline_ns)) {
-            note_unconfirmed(cluster, &one.key, one.version);
+            note_unconfirmed(cluster, &one.key, one.version, one.if_absent);
             return error_set(CASCADE_TIMEOUT,
                              "a put is not confirmed by the home of its key");
         }
@@ -292,7 +305,8 @@ bind_own(struct cascade *store, struct store_cluster_bind *bind)
         if (status != CASCADE_STALE) {
             bind->bound.place_taken = is_listed;
             if (!bind->bound.kept) {
-                note_unconfirmed(cluster, &request.key, bind->bound.version);
+                note_unconfirmed(cluster, &request.key, bind->bound.version,
+                                 is_conditional(&request));
             }
             return error_set(
                 status == CASCADE_CLOSED ? status : CASCADE_TIMEOUT,
@@ -556,7 +570,8 @@ naming_ended(struct fabric_call *call)
         end_naming(cluster, naming, CASCADE_EXISTS);
     } else if (call->status != CASCADE_STALE) {
         if (!naming->bound.kept) {
-            note_unconfirmed(cluster, &naming->bind.key, naming->bound.version);
+            note_unconfirmed(cluster, &naming->bind.key, naming->bound.version,
+                             is_conditional(&naming->bind));
         }
         end_naming(cluster, naming, call->status);
     } else if (++naming->rounds < ROUNDS_MAX) {
