@@ -8,10 +8,13 @@
 // point, as every program of MPI must; then MPI is finalised. If not, it is not,
 // since that could wait for ever: the launcher then ends the job.
 //
-// Even then MPI_Finalize has been seen to hang (MPICH 4.0 over TCP: one rank
-// waits in the process manager's barrier, where it answers nobody, the other for
-// an answer of its transport). So all ranks give the transport some turns
-// after they have met, and a watch ends the process if it takes too long.
+// Even then MPI_Finalize can hang (seen with MPICH 4.0 on UCX 1.13 over TCP). There
+// a rank asks each peer to confirm all that it sent, which a peer does that has not
+// begun to finalise but still runs its transport. A rank that has all confirmed goes
+// on to a barrier in the process manager, where it answers nobody: also not the
+// peer that asks later. So once all have met for the last time, nobody runs the
+// transport until all are in MPI_Finalize: each sleeps longer than they are apart.
+// A watch ends the process if it takes too long all the same.
 //
 // If the host ends MPI while a fabric is open, we are told by an attribute
 // of MPI_COMM_SELF, and never call MPI again.
@@ -30,9 +33,11 @@
 // How long the exit of a process waits for ranks that have not closed.
 #define EXIT_TIMEOUT_NS ((uint64_t)60 * 1000 * 1000 * 1000)
 
-// Turns of the transport when all ranks have met, and how often they meet.
+// How long the transport runs after all ranks have met for the first time, so that
+// late messages arrive, and how long it rests after the last time.
 #define SETTLE_NS ((uint64_t)10 * 1000 * 1000)
-#define SETTLE_ROUNDS 2
+#define REST_NS ((uint64_t)50 * 1000 * 1000)
+#define POLL_NS ((uint64_t)200 * 1000)
 
 static struct {
     pthread_mutex_t lock;
@@ -78,40 +83,52 @@ monotonic_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-// Meets all ranks that end, asleep meanwhile; then serves the transport.
+static void
+nap(uint64_t duration_ns)
+{
+    struct timespec duration = {
+        .tv_sec = (time_t)(duration_ns / 1000000000u),
+        .tv_nsec = (long)(duration_ns % 1000000000u),
+    };
+    nanosleep(&duration, NULL);
+}
+
+// Meets all ranks that end, asleep meanwhile.
+static void
+meet_all(void)
+{
+    MPI_Request request;
+    int done = 0;
+    if (MPI_Ibarrier(process.farewell, &request) != MPI_SUCCESS) {
+        return;
+    }
+    while (!done &&
+           MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS &&
+           !done) {
+        nap(POLL_NS);
+    }
+}
+
 static void
 say_farewell(void)
 {
-    for (int round = 0; round < SETTLE_ROUNDS; round++) {
-        MPI_Request request;
-        int done = 0;
-        if (MPI_Ibarrier(process.farewell, &request) != MPI_SUCCESS) {
-            return;
-        }
-        while (!done &&
-               MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS) {
-            struct timespec nap = {.tv_nsec = 200000};
-            nanosleep(&nap, NULL);
-        }
-        uint64_t until_ns = monotonic_ns() + SETTLE_NS;
-        while (monotonic_ns() < until_ns) {
-            int arrived = 0;
-            MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, process.farewell, &arrived,
-                       MPI_STATUS_IGNORE);
-            sched_yield();
-        }
+    meet_all();
+    uint64_t until_ns = monotonic_ns() + SETTLE_NS;
+    while (monotonic_ns() < until_ns) {
+        int arrived = 0;
+        MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, process.farewell, &arrived,
+                   MPI_STATUS_IGNORE);
+        sched_yield();
     }
+    meet_all();
+    nap(REST_NS);
 }
 
 static void *
 watch_finalize(void *argument)
 {
     (void)argument;
-    struct timespec nap = {
-        .tv_sec = (time_t)(process.finalize_timeout_ns / 1000000000u),
-        .tv_nsec = (long)(process.finalize_timeout_ns % 1000000000u),
-    };
-    nanosleep(&nap, NULL);
+    nap(process.finalize_timeout_ns);
     static const char message[] =
         "cascade: MPI_Finalize hangs although all ranks have come; leaving\n";
     ssize_t written = write(STDERR_FILENO, message, sizeof(message) - 1);
