@@ -149,6 +149,12 @@ enum cascade_status
 bench_open(struct bench_run *run, uint64_t dram_bytes,
            uint64_t cold_bytes) MUST_USE;
 
+// The same, and waits until all memory is there: what a store does that has
+// run for a while.
+enum cascade_status
+bench_open_warm(struct bench_run *run, uint64_t dram_bytes,
+                uint64_t cold_bytes) MUST_USE;
+
 // Room in DRAM that holds `blocks` blocks without eviction.
 uint64_t
 bench_dram_bytes(const struct bench_run *run, uint64_t blocks);

@@ -254,7 +254,7 @@ write_store(struct bench_run *run, struct bench_sample *sample)
 static enum cascade_status
 work_write(struct bench_run *run, struct bench_sample *sample)
 {
-    enum cascade_status status = bench_open(
+    enum cascade_status status = bench_open_warm(
         run, bench_dram_bytes(run, 2 * run->blocks), cold_bytes(run));
     struct cascade *store = run->store;
 
@@ -292,7 +292,7 @@ set_up_read(struct bench_run *run, bool by_block)
         status = choose_shape(run, false, by_block);
     }
     if (status == CASCADE_OK) {
-        status = bench_open(run, bench_dram_bytes(run, 2 * run->blocks),
+        status = bench_open_warm(run, bench_dram_bytes(run, 2 * run->blocks),
                             cold_bytes(run));
     }
     if (status == CASCADE_OK) {

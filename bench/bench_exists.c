@@ -24,7 +24,7 @@ set_up_exists(struct bench_run *run)
     enum cascade_status status = buffer_take(bytes, &run->source);
 
     if (status == CASCADE_OK) {
-        status = bench_open(run, bench_dram_bytes(run, run->blocks), 0);
+        status = bench_open_warm(run, bench_dram_bytes(run, run->blocks), 0);
     }
     if (status != CASCADE_OK) {
         return status;

@@ -31,7 +31,7 @@ set_up(struct bench_run *run)
         status = buffer_take(bytes, &run->target);
     }
     if (status == CASCADE_OK) {
-        status = bench_open(run, bench_dram_bytes(run, run->blocks), 0);
+        status = bench_open_warm(run, bench_dram_bytes(run, run->blocks), 0);
     }
     if (status != CASCADE_OK) {
         return status;

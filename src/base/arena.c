@@ -314,8 +314,8 @@ arena_populate_step(struct arena *arena, uint64_t bytes)
     return atomic_load(&arena->claimed_bytes) < arena->bytes;
 }
 
-double
-arena_ready_fraction(const struct arena *arena)
+uint64_t
+arena_ready_bytes(const struct arena *arena)
 {
-    return (double)atomic_load(&arena->ready_bytes) / (double)arena->bytes;
+    return atomic_load(&arena->ready_bytes);
 }

@@ -60,8 +60,8 @@ arena_has_huge_pages(const struct arena *arena);
 bool
 arena_populate_step(struct arena *arena, uint64_t bytes);
 
-// Of 0 to 1: how much was populated by steps.
-double
-arena_ready_fraction(const struct arena *arena);
+// How much was populated by steps.
+uint64_t
+arena_ready_bytes(const struct arena *arena);
 
 #endif

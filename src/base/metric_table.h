@@ -51,6 +51,8 @@ METRIC(USED_BYTES, "used_bytes", GAUGE, TIER, "bytes",
        "Bytes in use")
 METRIC(CAPACITY_BYTES, "capacity_bytes", GAUGE, TIER, "bytes",
        "Bytes that may be in use")
+METRIC(POPULATED_BYTES, "populated_bytes", GAUGE, NONE, "bytes",
+       "Bytes of local DRAM that the system has given pages for")
 METRIC(TIER_BLOCKS, "tier_blocks", GAUGE, TIER, "blocks",
        "Blocks with a copy in the tier")
 METRIC(VIEWS_OUT, "views_out", GAUGE, NONE, "views",

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/check.h"
 #include "base/error.h"
 #include "store/store_internal.h"
@@ -29,6 +30,8 @@ update_dram(struct cascade *store)
                     CASCADE_TIER_LOCAL_DRAM, usage.capacity_bytes);
     metric_set_tier(store->metrics, METRIC_TIER_BLOCKS, CASCADE_TIER_LOCAL_DRAM,
                     usage.blocks);
+    metric_set(store->metrics, METRIC_POPULATED_BYTES,
+               arena_ready_bytes(tier_dram_arena(store->dram)));
     metric_set(store->metrics, METRIC_METADATA_BYTES_PER_BLOCK,
                store_bytes_per_slot(store));
 }

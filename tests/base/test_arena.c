@@ -48,7 +48,7 @@ memory_is_usable_at_once(void **state)
 
     (void)state;
     assert_true(bytes > 64 * MIB);
-    assert_true(arena_ready_fraction(arena) < 1e-9);
+    assert_int_equal(arena_ready_bytes(arena), 0);
     assert_int_equal(memory[0], 0);
     memory[0] = 1;
     memory[bytes - 1] = 2;
@@ -94,8 +94,7 @@ steps_populate_from_both_ends_and_change_nothing(void **state)
         assert_true(steps < 100);
     }
     assert_false(arena_populate_step(arena, 8 * MIB));
-    assert_true(arena_ready_fraction(arena) > 0.999999);
-    assert_true(arena_ready_fraction(arena) < 1.000001);
+    assert_int_equal(arena_ready_bytes(arena), arena_bytes(arena));
     assert_int_equal(resident_pages(memory, bytes), bytes / 4096);
     for (int i = 0; i < 5000; i++) {
         assert_int_equal(memory[i], 'a');
@@ -186,8 +185,7 @@ steps_run_beside_writers(void **state)
     for (uint64_t at = 0; at < bytes; at += 4096) {
         assert_int_equal(memory[at], (char)(at >> 12));
     }
-    assert_true(arena_ready_fraction(arena) > 0.999999);
-    assert_true(arena_ready_fraction(arena) < 1.000001);
+    assert_int_equal(arena_ready_bytes(arena), arena_bytes(arena));
     arena_close(arena);
 }
 
