@@ -169,8 +169,7 @@ populated_bytes(struct bench_run *run)
     size_t size = 0;
     char *text;
 
-    if (cascade_metrics_text(run->store, NULL, 0, &size) !=
-        CASCADE_TOO_SMALL) {
+    if (cascade_metrics_text(run->store, NULL, 0, &size) != CASCADE_TOO_SMALL) {
         return 0;
     }
     size += METRICS_SLACK;
