@@ -293,7 +293,7 @@ set_up_read(struct bench_run *run, bool by_block)
     }
     if (status == CASCADE_OK) {
         status = bench_open_warm(run, bench_dram_bytes(run, 2 * run->blocks),
-                            cold_bytes(run));
+                                 cold_bytes(run));
     }
     if (status == CASCADE_OK) {
         status = bench_put_all(run);

@@ -37,7 +37,8 @@ take_buffers(struct bench_run *run)
         status = buffer_take(bytes, &run->target);
     }
     if (status == CASCADE_OK) {
-        status = bench_open_warm(run, bench_dram_bytes(run, 2 * run->blocks), 0);
+        status = bench_open_warm(run, bench_dram_bytes(run, 2 * run->blocks),
+                                 0);
     }
     return status;
 }
