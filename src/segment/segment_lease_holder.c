@@ -17,7 +17,10 @@
 #include "base/crc32c.h"
 
 #define LEASE_VERSION 1
-#define FIELDS_BEFORE_START 19 // of /proc/<pid>/stat, after the command's name
+// Of /proc/<pid>/stat, after the command's name.
+#define FIELD_STATE 0
+#define FIELD_THREADS 17
+#define FIELD_START 19
 
 static const char lease_magic[8] = "CSCDLEAS";
 
@@ -34,22 +37,47 @@ read_text(const char *path, char *text, size_t size)
     text[bytes < 0 ? 0 : bytes] = '\0';
 }
 
-// When a process began; 0 if the system does not say.
-static uint64_t
-process_start(uint64_t process)
+struct process_facts {
+    uint64_t start; // 0: the system does not say
+    bool has_ended; // and nobody has asked how
+};
+
+// The field's text; NULL if the system does not say.
+static const char *
+field_of(const char *text, unsigned field)
 {
+    const char *at = strrchr(text, ')');
+
+    for (unsigned i = 0; at != NULL && i <= field; i++) {
+        at = strchr(at + 1, ' ');
+    }
+    return at == NULL ? NULL : at + 1;
+}
+
+// A process whose parent does not care for it stays in the table for ever. Its
+// last thread was gone, with all files, before it came to that.
+static struct process_facts
+look_at_process(uint64_t process)
+{
+    struct process_facts facts = {0};
     char path[64];
     char text[1024];
-    char *at;
+    const char *state;
+    const char *threads;
+    const char *start;
 
     (void)snprintf(path, sizeof(path), "/proc/%llu/stat",
                    (unsigned long long)process);
     read_text(path, text, sizeof(text));
-    at = strrchr(text, ')');
-    for (unsigned i = 0; at != NULL && i <= FIELDS_BEFORE_START; i++) {
-        at = strchr(at + 1, ' ');
+    state = field_of(text, FIELD_STATE);
+    threads = field_of(text, FIELD_THREADS);
+    start = field_of(text, FIELD_START);
+    if (start != NULL) {
+        facts.start = strtoull(start, NULL, 10);
+        facts.has_ended = (*state == 'Z' || *state == 'X') &&
+                          strtoull(threads, NULL, 10) <= 1;
     }
-    return at == NULL ? 0 : strtoull(at + 1, NULL, 10);
+    return facts;
 }
 
 static uint64_t
@@ -70,7 +98,7 @@ segment_lease_holder_read(struct segment_lease_holder *holder)
     if (gethostname(read.host, sizeof(read.host) - 1) != 0) {
         read.host[0] = '\0';
     }
-    read.process_start = process_start(read.process);
+    read.process_start = look_at_process(read.process).start;
     read.pid_namespace = inode_of("/proc/self/ns/pid");
     read.time_namespace = inode_of("/proc/self/ns/time");
     *holder = read;
@@ -123,7 +151,7 @@ bool
 segment_lease_holder_is_gone(const struct segment_lease_holder *holder,
                              const struct segment_lease_holder *self)
 {
-    uint64_t start;
+    struct process_facts facts;
 
     if (holder->boot[0] == '\0' || strcmp(holder->boot, self->boot) != 0 ||
         holder->pid_namespace == 0 || holder->process_start == 0 ||
@@ -135,8 +163,9 @@ segment_lease_holder_is_gone(const struct segment_lease_holder *holder,
     if (kill((pid_t)holder->process, 0) != 0 && errno == ESRCH) {
         return true;
     }
-    start = process_start(holder->process);
-    return start != 0 && start != holder->process_start;
+    facts = look_at_process(holder->process);
+    return facts.start != 0 &&
+           (facts.start != holder->process_start || facts.has_ended);
 }
 
 bool

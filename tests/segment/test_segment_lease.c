@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -266,6 +267,56 @@ test_process_is_gone_only_where_that_can_be_known(void **state)
     assert_true(segment_lease_holder_is_gone(&other, &self));
 }
 
+static void *
+end_later(void *context)
+{
+    char byte;
+
+    // The main thread has ended; this one goes on until it is told.
+    (void)!read(*(const int *)context, &byte, 1);
+    _exit(0);
+}
+
+// In some containers nobody asks how a process ended: it stays in the table.
+static void
+test_process_that_nobody_asks_after_is_gone(void **state)
+{
+    struct segment_lease_holder self;
+    struct segment_lease_holder other;
+    int go[2];
+    int told[2];
+    siginfo_t how;
+    pid_t child;
+
+    (void)state;
+    segment_lease_holder_read(&self);
+    assert_int_equal(pipe(go), 0);
+    assert_int_equal(pipe(told), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        pthread_t thread;
+
+        segment_lease_holder_read(&other);
+        (void)!write(told[1], &other, sizeof(other));
+        if (pthread_create(&thread, NULL, end_later, &go[0]) != 0) {
+            _exit(1);
+        }
+        pthread_exit(NULL);
+    }
+    assert_int_equal(read(told[0], &other, sizeof(other)), sizeof(other));
+    // Its first thread may be gone by now, and be shown as ended; it is not.
+    assert_false(segment_lease_holder_is_gone(&other, &self));
+    assert_int_equal(write(go[1], "x", 1), 1);
+    assert_int_equal(waitid(P_PID, (id_t)child, &how, WEXITED | WNOWAIT), 0);
+    assert_true(segment_lease_holder_is_gone(&other, &self));
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    for (int i = 0; i < 2; i++) {
+        (void)close(go[i]);
+        (void)close(told[i]);
+    }
+}
+
 static void
 test_record_is_believed_whole_or_not(void **state)
 {
@@ -391,6 +442,7 @@ main(void)
             test_failing_rename_keeps_the_lease_for_half_its_time, set_up,
             tear_down),
         cmocka_unit_test(test_process_is_gone_only_where_that_can_be_known),
+        cmocka_unit_test(test_process_that_nobody_asks_after_is_gone),
         cmocka_unit_test(test_record_is_believed_whole_or_not),
         cmocka_unit_test_setup_teardown(test_note_hands_patience_on, set_up,
                                         tear_down),
