@@ -563,6 +563,22 @@ cascade_rank_count(const struct cascade *store);
 CASCADE_API CASCADE_MUST_USE enum cascade_status
 cascade_barrier(struct cascade *store, const struct cascade_call *call);
 
+// What this rank has changed before is known wherever it is to be known: puts
+// that were not confirmed are, and every rank's list of protected keys has it.
+// Not needed for correct bytes. TIMEOUT. OK at once with one rank.
+CASCADE_API CASCADE_MUST_USE enum cascade_status
+cascade_sync(struct cascade *store, const struct cascade_call *call);
+
+// Visits every protected key of all ranks, as cascade_list does; in_memory and
+// on_segments speak of this rank. A change by another rank may be missing until
+// that one has synced. NO_SPACE: the list of this rank had no room for all; what
+// is in it was visited. One rank: its own.
+CASCADE_API CASCADE_MUST_USE enum cascade_status
+cascade_list_protected(struct cascade *store, const struct cascade_call *call,
+                       bool (*visit)(void *context,
+                                     const struct cascade_entry *entry),
+                       void *context);
+
 // The sum of the statistics of all ranks, each read when it is asked.
 CASCADE_API CASCADE_MUST_USE enum cascade_status
 cascade_stats_read_all(struct cascade *store, const struct cascade_call *call,

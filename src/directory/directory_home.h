@@ -27,6 +27,7 @@
 #include "base/allocator.h"
 #include "cascade/status.h"
 #include "directory/directory_message.h"
+#include "directory/directory_registry.h"
 
 struct directory_home;
 
@@ -46,9 +47,10 @@ struct directory_home_out {
     // A version above all seen, for what is changed here.
     struct block_version (*next_version)(void *context);
     void (*see_version)(void *context, struct block_version version);
-    // The set of protected keys changed (for the registry).
-    void (*protection)(void *context, const struct block_key *key,
-                       struct block_version version, bool is_protected);
+    // A protected key, its version or its content changed, or it is none any
+    // more (for the registry).
+    void (*protection)(void *context,
+                       const struct directory_registry_entry *entry);
 };
 
 struct directory_home_options {

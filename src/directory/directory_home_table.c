@@ -153,8 +153,15 @@ set_protected(struct directory_home *home, struct directory_home_key *entry,
         entry->flags |= DIRECTORY_HOME_PROTECTED;
     }
     if (was_protected || is_protected) {
-        home->options.out.protection(home->options.out.context, &entry->key,
-                                     entry->version, is_protected);
+        struct directory_registry_entry told = {
+            .key = entry->key,
+            .id = entry->id,
+            .version = entry->version,
+            .bytes = directory_home_key_bytes(entry),
+            .is_protected = is_protected,
+        };
+
+        home->options.out.protection(home->options.out.context, &told);
     }
 }
 

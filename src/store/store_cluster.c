@@ -111,6 +111,8 @@ tidy(struct fabric_timer *timer)
     struct store_cluster *cluster = timer->context;
 
     store_cluster_post(cluster); // what found no room before
+    store_cluster_registry_turn(cluster);
+    store_cluster_clear_again(cluster);
     tier_remote_step(cluster->remote, store_now(cluster->store));
     fabric_port_arm(cluster->port, &cluster->tidy_timer, TIDY_NS);
 }
@@ -132,6 +134,8 @@ rank_lost(void *context, uint16_t rank)
               "rank %u is gone; what only it held is lost", (unsigned)rank);
     directory_home_lost(cluster->home, rank, store_now(cluster->store));
     tier_remote_lost(cluster->remote, rank);
+    store_cluster_wide_lost(cluster, rank);
+    store_cluster_registry_lost(cluster, rank);
     store_cluster_home_turn(cluster);
 }
 
@@ -199,6 +203,9 @@ open_cluster(struct store_cluster *cluster, const struct fabric *fabric,
     }
     if (status == CASCADE_OK) {
         status = store_cluster_open_home(cluster);
+    }
+    if (status == CASCADE_OK) {
+        status = store_cluster_registry_open(cluster);
     }
     if (status == CASCADE_OK) {
         status = directory_leases_create(
@@ -340,6 +347,8 @@ store_cluster_meet(struct cascade *store)
     store_cluster_installs(cluster);
     store_cluster_names(cluster);
     store_cluster_wide(cluster);
+    store_cluster_registry(cluster);
+    store_cluster_list(cluster);
     cluster->tidy_timer = (struct fabric_timer){.run = tidy,
                                                 .context = cluster};
     status = fabric_port_start(cluster->port);
@@ -400,6 +409,7 @@ store_cluster_close(struct cascade *store)
     fabric_node_close(cluster->node);
     directory_leases_destroy(cluster->leases);
     directory_home_destroy(cluster->home);
+    store_cluster_registry_close(cluster);
     allocator_release(allocator, cluster->outbox.gone);
     allocator_release(allocator, cluster->outbox.copies);
     allocator_release(allocator, cluster->waiting_for_load);

@@ -12,11 +12,13 @@
 //   store_cluster_find.c  leases, lookups, reads from other ranks, guests
 //   store_cluster_bind.c  the end of a put: claim, name, bind, confirm
 //   store_cluster_wide.c  flush, clear, protection, statistics of all ranks
+//   store_cluster_registry.c, _list.c  the protected keys of all ranks
 //
 // Threads: handlers and callbacks run on the engine thread of the port and never
 // block; work for peers that reads the disk runs on threads of its own, never on
-// those that may wait for a peer. Locks: outbox_lock and unconfirmed_lock are
-// leaves. No lock of the store is held while a peer is waited for.
+// those that may wait for a peer. Locks: outbox_lock, unconfirmed_lock and that
+// of the list of protected keys are leaves. No lock of the store is held while a
+// peer is waited for.
 
 #ifndef STORE_STORE_CLUSTER_H
 #define STORE_STORE_CLUSTER_H
@@ -30,12 +32,15 @@
 
 enum store_subject {
     STORE_SUBJECT_HELLO = DIRECTORY_SUBJECTS_END, // hello -> hello
-    STORE_SUBJECT_LOADED,  // loaded -> loaded, once that rank has loaded
-    STORE_SUBJECT_NAME,    // name -> named: name your copy
-    STORE_SUBJECT_INSTALL, // to oneself: a guest copy, in turn with recalls
-    STORE_SUBJECT_FLUSH,   // wait -> nothing
-    STORE_SUBJECT_STATS,   // nothing -> struct cascade_stats
-    STORE_SUBJECT_REMOTE,  // first of TIER_REMOTE_SUBJECTS
+    STORE_SUBJECT_LOADED,    // loaded -> loaded, once that rank has loaded
+    STORE_SUBJECT_NAME,      // name -> named: name your copy
+    STORE_SUBJECT_INSTALL,   // to oneself: a guest copy, in turn with recalls
+    STORE_SUBJECT_FLUSH,     // wait -> nothing
+    STORE_SUBJECT_STATS,     // nothing -> struct cascade_stats
+    STORE_SUBJECT_PROTECTED, // tell -> nothing: changes of protected keys
+    STORE_SUBJECT_SYNC,      // nothing -> nothing, when all know of them
+    STORE_SUBJECT_NAMES,     // digests of keys -> their bytes
+    STORE_SUBJECT_REMOTE,    // first of TIER_REMOTE_SUBJECTS
     STORE_SUBJECT_END = STORE_SUBJECT_REMOTE + TIER_REMOTE_SUBJECTS
 };
 
@@ -65,6 +70,8 @@ struct store_outbox {
     size_t copies_room;
 };
 
+struct store_cluster_registry;
+
 struct store_cluster {
     struct cascade *store;
     const struct allocator *allocator;
@@ -73,6 +80,7 @@ struct store_cluster {
     struct tier_remote *remote;
     struct directory_home *home;
     struct directory_leases *leases;
+    struct store_cluster_registry *registry;
     struct pool *workers; // for peers; NULL: on the engine thread
     uint16_t rank;
     uint16_t rank_count;
@@ -89,6 +97,8 @@ struct store_cluster {
     bool loaded; // the own segments are in the catalogue
     struct fabric_answer *waiting_for_load;
     size_t waiting_count;
+    struct block_version cleared; // the newest clear that was heard of
+    uint16_t clear_next;          // whom to tell it again; rank_count: nobody
 
     _Atomic bool serving;
     _Atomic uint64_t work; // for peers, under way
@@ -311,7 +321,75 @@ enum cascade_status
 store_cluster_stats(struct cascade *store, uint64_t deadline_ns,
                     struct cascade_stats *sum);
 
+// Engine thread: that rank is lost, and may have told some ranks only of a clear.
+void
+store_cluster_wide_lost(struct store_cluster *cluster, uint16_t rank);
+
+// Engine thread: tells others of a clear again, as far as there is room now.
+void
+store_cluster_clear_again(struct store_cluster *cluster);
+
 void
 store_cluster_wide(struct store_cluster *cluster);
+
+// --- store_cluster_registry.c
+
+enum cascade_status
+store_cluster_registry_open(struct store_cluster *cluster);
+
+void
+store_cluster_registry_close(struct store_cluster *cluster);
+
+// Engine thread: a change of a key of this home.
+void
+store_cluster_registry_note(struct store_cluster *cluster,
+                            const struct directory_registry_entry *entry);
+
+// Engine thread: tells all ranks what changed; after anything that may have.
+void
+store_cluster_registry_turn(struct store_cluster *cluster);
+
+// Engine thread.
+void
+store_cluster_registry_clear(struct store_cluster *cluster,
+                             struct block_version version);
+
+void
+store_cluster_registry_lost(struct store_cluster *cluster, uint16_t rank);
+
+// What this rank changed before is known to all live ranks. TIMEOUT, BUSY.
+enum cascade_status
+store_cluster_registry_sync(struct cascade *store, uint64_t deadline_ns);
+
+// Protected keys of all ranks from `*cursor` on (start with 0); 0: the end.
+size_t
+store_cluster_registry_scan(struct store_cluster *cluster, uint64_t *cursor,
+                            struct directory_registry_entry *entries,
+                            size_t room);
+
+struct store_registry_usage {
+    uint64_t listed;
+    uint64_t missing; // for want of room
+};
+
+void
+store_cluster_registry_usage(struct store_cluster *cluster,
+                             struct store_registry_usage *usage);
+
+void
+store_cluster_registry(struct store_cluster *cluster);
+
+// --- store_cluster_list.c
+
+// Visits every protected key that this rank knows of. NO_SPACE: all that had
+// room were visited.
+enum cascade_status
+store_cluster_list_protected(struct cascade *store, uint64_t deadline_ns,
+                             bool (*visit)(void *context,
+                                           const struct cascade_entry *entry),
+                             void *context);
+
+void
+store_cluster_list(struct store_cluster *cluster);
 
 #endif

@@ -104,18 +104,42 @@ adopt(struct cascade *store, const struct directory_message_adopt *adopt)
     return status == CASCADE_OK ? CASCADE_OK : CASCADE_NOT_FOUND;
 }
 
+// The guest had no protection. Where the budget refuses it, the block is better
+// kept without than not at all.
+static void
+protect_adopted(struct cascade *store,
+                const struct directory_message_adopt *adopt)
+{
+    struct directory_found found;
+    enum cascade_status status = CASCADE_OK;
+
+    if ((adopt->flags & DIRECTORY_MESSAGE_PROTECTED) != 0) {
+        status = directory_renew(store->directory, &adopt->key, adopt->version,
+                                 adopt->version, true, &found);
+        store_mark_protection(store, &adopt->id);
+    }
+    if (status == CASCADE_NO_SPACE) {
+        metric_add(store->metrics, METRIC_PROTECTIONS_REFUSED_TOTAL, 1);
+    }
+}
+
 static void
 hear_adopt(void *context, const struct fabric_message *message)
 {
     struct store_cluster *cluster = context;
     struct directory_message_adopt said;
+    enum cascade_status status;
 
     if (message->bytes != sizeof(said)) {
         answer_plain(cluster, message, CASCADE_INVALID);
         return;
     }
     memcpy(&said, message->data, sizeof(said));
-    answer_plain(cluster, message, adopt(cluster->store, &said));
+    status = adopt(cluster->store, &said);
+    if (status == CASCADE_OK) {
+        protect_adopted(cluster->store, &said);
+    }
+    answer_plain(cluster, message, status);
 }
 
 // --- renew

@@ -35,6 +35,7 @@ store_cluster_home_turn(struct store_cluster *cluster)
         fabric_port_arm(cluster->port, &cluster->home_timer,
                         next_ns > now_ns ? next_ns - now_ns : 0);
     }
+    store_cluster_registry_turn(cluster);
 }
 
 static void
@@ -143,14 +144,11 @@ home_sees_version(void *context, struct block_version version)
     directory_see_version(cluster->store->directory, version);
 }
 
+// All ranks are told with the next turn.
 static void
-home_protection(void *context, const struct block_key *key,
-                struct block_version version, bool is_protected)
+home_protection(void *context, const struct directory_registry_entry *entry)
 {
-    (void)context;
-    (void)key;
-    (void)version;
-    (void)is_protected;
+    store_cluster_registry_note(context, entry);
 }
 
 enum cascade_status

@@ -320,6 +320,9 @@ store_cluster_announce(struct cascade *store, uint64_t deadline_ns)
         status = announce_all(cluster, deadline_ns);
     }
     if (status == CASCADE_OK) {
+        status = store_cluster_registry_sync(store, deadline_ns);
+    }
+    if (status == CASCADE_OK) {
         status = fabric_port_barrier(cluster->port, deadline_ns);
     }
     return status;

@@ -108,11 +108,39 @@ hear_clear(void *context, const struct fabric_message *message)
         return;
     }
     memcpy(&version, message->data, sizeof(version));
-    directory_leases_clear(cluster->leases, version);
-    directory_home_clear(cluster->home, version);
-    directory_clear_below(store->directory, version, free_cleared, store);
-    store_note_clear(store, version);
+    // The same again, or one that another followed: all of it is done.
+    if (block_version_compare(version, cluster->cleared) > 0) {
+        cluster->cleared = version;
+        directory_leases_clear(cluster->leases, version);
+        directory_home_clear(cluster->home, version);
+        directory_clear_below(store->directory, version, free_cleared, store);
+        store_note_clear(store, version);
+        store_cluster_registry_clear(cluster, version);
+    }
     fabric_port_answer(cluster->port, message->answer, CASCADE_OK, NULL, 0);
+}
+
+void
+store_cluster_clear_again(struct store_cluster *cluster)
+{
+    for (; cluster->clear_next < cluster->rank_count; cluster->clear_next++) {
+        if (cluster->clear_next != cluster->rank &&
+            fabric_port_tell(cluster->port, cluster->clear_next,
+                             DIRECTORY_SUBJECT_CLEAR, &cluster->cleared,
+                             sizeof(cluster->cleared)) == CASCADE_BUSY) {
+            return;
+        }
+    }
+}
+
+void
+store_cluster_wide_lost(struct store_cluster *cluster, uint16_t rank)
+{
+    (void)rank;
+    if (!block_version_is_zero(cluster->cleared)) {
+        cluster->clear_next = 0;
+        store_cluster_clear_again(cluster);
+    }
 }
 
 enum cascade_status
@@ -276,6 +304,7 @@ store_cluster_stats(struct cascade *store, uint64_t deadline_ns,
 void
 store_cluster_wide(struct store_cluster *cluster)
 {
+    cluster->clear_next = cluster->rank_count;
     fabric_port_handle(cluster->port, DIRECTORY_SUBJECT_VERSION, hear_version,
                        cluster);
     fabric_port_handle(cluster->port, DIRECTORY_SUBJECT_CLEAR, hear_clear,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The public calls about ranks: who am I, how many are there, wait for all, and
-// the sum of what all have counted.
+// The public calls about ranks: who am I, how many are there, wait for all, the
+// sum of what all have counted, and what all protect.
 
 #include <string.h>
 
@@ -32,6 +32,59 @@ cascade_barrier(struct cascade *store, const struct cascade_call *call)
             store_deadline(store, call != NULL ? call->timeout_ns : 0));
     }
     return status;
+}
+
+enum cascade_status
+cascade_sync(struct cascade *store, const struct cascade_call *call)
+{
+    enum cascade_status status = store_enter(store);
+    uint64_t deadline_ns;
+
+    if (status != CASCADE_OK || store->cluster == NULL) {
+        return status;
+    }
+    deadline_ns = store_deadline(store, call != NULL ? call->timeout_ns : 0);
+    status = store_cluster_settle(store, deadline_ns);
+    return status == CASCADE_OK
+               ? store_cluster_registry_sync(store, deadline_ns)
+               : status;
+}
+
+// Passes on what is protected.
+struct protected_only {
+    bool (*visit)(void *context, const struct cascade_entry *entry);
+    void *context;
+};
+
+static bool
+visit_protected(void *context, const struct cascade_entry *entry)
+{
+    const struct protected_only *only = context;
+
+    return !entry->protected_prefix || only->visit(only->context, entry);
+}
+
+enum cascade_status
+cascade_list_protected(struct cascade *store, const struct cascade_call *call,
+                       bool (*visit)(void *context,
+                                     const struct cascade_entry *entry),
+                       void *context)
+{
+    struct protected_only only = {.visit = visit, .context = context};
+    enum cascade_status status = store_enter(store);
+
+    if (status == CASCADE_OK && visit == NULL) {
+        status = error_set(CASCADE_INVALID, "the visitor is NULL");
+    }
+    if (status != CASCADE_OK) {
+        return status;
+    }
+    return store->cluster != NULL
+               ? store_cluster_list_protected(
+                     store,
+                     store_deadline(store, call != NULL ? call->timeout_ns : 0),
+                     visit, context)
+               : cascade_list(store, visit_protected, &only);
 }
 
 enum cascade_status

@@ -4,9 +4,14 @@
 // runs the same scenarios. Each must hold on every rank; a rank on which one
 // does not says so and ends the job.
 
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "cascade/cascade.h"
@@ -236,6 +241,144 @@ bind_anew(const struct job *job)
     meet(job);
 }
 
+// --- a rank is killed
+
+#define LOSE_BLOCKS 12u
+#define LOSE_RANKS 3
+#define LOSE_BYTES (300 * KIB)
+#define LOSE_SECONDS 30
+// So much that a flush of it takes several writes.
+#define LOSE_BULK 150u
+
+static uint64_t
+seed_of(int rank, unsigned block, bool is_safe)
+{
+    return (is_safe ? 50000u : 60000u) + (unsigned)rank * 100u + block;
+}
+
+static void
+name_of(char key[64], int rank, unsigned block, bool is_safe)
+{
+    (void)snprintf(key, 64, "%s-%d-%u", is_safe ? "safe" : "more", rank, block);
+}
+
+static void
+put_own(const struct job *job, bool is_safe)
+{
+    char key[64];
+
+    for (unsigned b = 0; b < LOSE_BLOCKS; b++) {
+        name_of(key, job->rank, b, is_safe);
+        put(job, key, seed_of(job->rank, b, is_safe), LOSE_BYTES, 0, NULL);
+    }
+}
+
+// kill -9 of this process as soon as its flush writes.
+static void *
+die_while_it_writes(void *context)
+{
+    const struct job *job = context;
+    uint64_t before = stats_of(job).cold_bytes_written;
+
+    while (stats_of(job).cold_bytes_written == before) {
+        (void)sched_yield();
+    }
+    (void)kill(getpid(), SIGKILL);
+    return NULL;
+}
+
+// What the others do until the launcher ends them: no call may hang, and no
+// byte may be wrong.
+static NO_RETURN void
+go_on_without(const struct job *job)
+{
+    time_t end = time(NULL) + LOSE_SECONDS;
+    char key[64];
+
+    for (unsigned i = 0; time(NULL) < end; i++) {
+        int rank = (int)(i % LOSE_RANKS);
+        unsigned block = i / LOSE_RANKS % LOSE_BLOCKS;
+
+        name_of(key, rank, block, i % 2 == 0);
+        (void)get(job, key, seed_of(rank, block, i % 2 == 0), LOSE_BYTES);
+    }
+    (void)fprintf(stderr, "rank %d: nobody ended the job\n", job->rank);
+    _exit(0);
+}
+
+// Three ranks flush, put more, and one is killed: at once, or while all flush.
+static NO_RETURN void
+lose_a_rank(const struct job *job, bool is_flushing)
+{
+    struct cascade_call call = {.size = sizeof(call),
+                                .timeout_ns = 10 * (uint64_t)1000000000};
+    pthread_t thread;
+
+    hold(job, job->count == LOSE_RANKS, "there are three ranks");
+    put_own(job, true);
+    meet(job);
+    if (job->rank == 0) {
+        must(job, cascade_flush(job->store, NULL), "flush");
+    }
+    meet(job);
+    put_own(job, false);
+    for (unsigned b = 0; b < LOSE_BULK && job->rank == 1 && is_flushing; b++) {
+        char key[64];
+
+        (void)snprintf(key, sizeof(key), "bulk-%u", b);
+        put(job, key, 70000 + b, LOSE_BYTES, 0, NULL);
+    }
+    meet(job);
+    if (job->rank == 1 && !is_flushing) {
+        (void)kill(getpid(), SIGKILL);
+    }
+    if (job->rank == 1) {
+        check(pthread_create(&thread, NULL, die_while_it_writes,
+                             (void *)(uintptr_t)job) == 0);
+    }
+    if (job->rank == 0 && is_flushing) {
+        enum cascade_status status = cascade_flush(job->store, &call);
+
+        (void)fprintf(stderr, "the flush says %s\n",
+                      cascade_status_name(status));
+    }
+    go_on_without(job);
+}
+
+// The next job: what was flushed is there, the rest is right or not there.
+static void
+find_what_was_flushed(const struct job *job)
+{
+    char key[64];
+
+    for (int r = 0; r < LOSE_RANKS; r++) {
+        for (unsigned b = 0; b < LOSE_BLOCKS; b++) {
+            enum cascade_status status;
+
+            name_of(key, r, b, true);
+            must(job, get(job, key, seed_of(r, b, true), LOSE_BYTES), key);
+            name_of(key, r, b, false);
+            status = get(job, key, seed_of(r, b, false), LOSE_BYTES);
+            hold(job, status == CASCADE_OK || status == CASCADE_NOT_FOUND, key);
+        }
+    }
+    for (unsigned b = 0; b < LOSE_BULK; b++) {
+        enum cascade_status status;
+
+        (void)snprintf(key, sizeof(key), "bulk-%u", b);
+        status = get(job, key, 70000 + b, LOSE_BYTES);
+        hold(job, status == CASCADE_OK || status == CASCADE_NOT_FOUND, key);
+    }
+    meet(job);
+    if (job->rank == 0) {
+        put(job, "after", 1, LOSE_BYTES, 0, NULL);
+        must(job, cascade_flush(job->store, NULL), "flush");
+    }
+    meet(job);
+    must(job, get(job, "after", 1, LOSE_BYTES), "after");
+    meet(job);
+}
+
 static struct cascade *
 open_store(const char *cold_path, const char *rung)
 {
@@ -287,6 +430,7 @@ end(struct job *job)
 
 // cluster_store auto|near|fetch : in memory.
 // cluster_store put PATH, cluster_store find PATH: two jobs on one cold path.
+// cluster_store lose killed|flushing PATH, then found jobs PATH.
 int
 main(int argc, char **argv)
 {
@@ -299,6 +443,13 @@ main(int argc, char **argv)
         put_the_same(&job);
         bind_anew(&job);
         keep_prefixes(&job);
+        end(&job);
+    } else if (argc == 4 && strcmp(argv[1], "lose") == 0) {
+        begin(&job, argv[3], "auto");
+        lose_a_rank(&job, strcmp(argv[2], "flushing") == 0);
+    } else if (argc == 3 && strcmp(argv[1], "found") == 0) {
+        begin(&job, argv[2], "auto");
+        find_what_was_flushed(&job);
         end(&job);
     } else if (argc == 3) {
         bool is_put = strcmp(argv[1], "put") == 0;
@@ -322,7 +473,8 @@ main(int argc, char **argv)
         end(&job);
     } else {
         (void)fprintf(stderr, "usage: cluster_store auto|near|fetch, or "
-                              "put|find PATH\n");
+                              "put|find|found PATH, or lose killed|flushing "
+                              "PATH\n");
         return 2;
     }
     return 0;

@@ -64,15 +64,12 @@ see_version(void *context, struct block_version version)
 }
 
 static void
-note_protection(void *context, const struct block_key *key,
-                struct block_version version, bool is_protected)
+note_protection(void *context, const struct directory_registry_entry *entry)
 {
     struct home_fixture *fixture = context;
 
-    (void)key;
-    (void)version;
     fixture->protections++;
-    fixture->is_protected = is_protected;
+    fixture->is_protected = entry->is_protected;
 }
 
 void

@@ -258,13 +258,10 @@ home_sees_version(void *context, struct block_version version)
 }
 
 static void
-home_protection(void *context, const struct block_key *key,
-                struct block_version version, bool is_protected)
+home_protection(void *context, const struct directory_registry_entry *entry)
 {
     (void)context;
-    (void)key;
-    (void)version;
-    (void)is_protected;
+    (void)entry;
 }
 
 bool

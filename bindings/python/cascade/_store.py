@@ -317,9 +317,17 @@ class Store:
 
     def entries(self) -> list[Entry]:
         """Every key of this rank, in no order."""
+        return self._listed(lib.glue_list)
+
+    def protected_entries(self, timeout: float | None = None) -> list[Entry]:
+        """Every protected key of all ranks, in no order. What another rank has
+        changed may be missing until that one has called sync."""
+        return self._listed(lib.glue_list_protected, nanoseconds(timeout))
+
+    def _listed(self, function: Any, *arguments: Any) -> list[Entry]:
         found = ffi.new("struct glue_list *")
         try:
-            status = self._call(lib.glue_list, found)
+            status = self._call(function, *arguments, found)
             if status != lib.CASCADE_OK:
                 raise last_error(status)
             return [
@@ -396,6 +404,12 @@ class Store:
         """Waits until every rank has called it as often. The one collective
         besides open and close."""
         self._checked(lib.glue_barrier, nanoseconds(timeout))
+
+    def sync(self, timeout: float | None = None) -> None:
+        """Returns when what this rank has changed before is known to all ranks:
+        open puts are confirmed, and protected_entries shows it everywhere. Not
+        needed for correct bytes; at once with one rank."""
+        self._checked(lib.glue_sync, nanoseconds(timeout))
 
     # -- facts -------------------------------------------------------------
 

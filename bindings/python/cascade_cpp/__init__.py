@@ -94,7 +94,7 @@ class CascadeConfig:
     locality_aware: bool = True
     #: Remote reads after which a local copy is kept.
     promotion_threshold: int | None = None
-    #: Accepted: the directory is always in step.
+    #: Accepted: the directory is always in step for gets.
     sync_metadata: bool = True
 
 
@@ -291,8 +291,9 @@ class DistributedStore:
             corrupt_blocks=stats.corrupt_blocks)
 
     def sync_metadata(self) -> None:
-        """Nothing to do: the directory is always in step."""
-        self._store.rank  # refuses after close and fork, like every call
+        """What this rank has changed before is in every rank's list of
+        prefixes. Gets are right without it."""
+        self._store.sync()
 
     def barrier(self) -> None:
         """Waits for all ranks. The one collective besides open and close."""

@@ -76,6 +76,11 @@ glue_submit(struct cascade_queue *queue, struct cascade_item *items,
             uint64_t *ticket);
 int
 glue_list(struct cascade *store, struct glue_list *list);
+int
+glue_list_protected(struct cascade *store, uint64_t timeout_ns,
+                    struct glue_list *list);
+int
+glue_sync(struct cascade *store, uint64_t timeout_ns);
 void
 glue_list_free(struct glue_list *list);
 void
@@ -276,20 +281,40 @@ glue_submit(struct cascade_queue *queue, struct cascade_item *items,
                                ticket);
 }
 
-int
-glue_list(struct cascade *store, struct glue_list *list)
+// All are there: keys are where their offsets say.
+static int
+finish_list(struct glue_list *list, int status)
 {
-    *list = (struct glue_list){0};
-    int status = (int)cascade_list(store, visit, list);
-    if (list->room == SIZE_MAX) {
-        status = CASCADE_NO_MEMORY;
-    }
     size_t at = 0;
     for (size_t i = 0; i < list->count; i++) {
         list->entries[i].key.data = list->keys + at;
         at += list->entries[i].key.bytes;
     }
-    return status;
+    return list->room == SIZE_MAX ? (int)CASCADE_NO_MEMORY : status;
+}
+
+int
+glue_list(struct cascade *store, struct glue_list *list)
+{
+    *list = (struct glue_list){0};
+    return finish_list(list, (int)cascade_list(store, visit, list));
+}
+
+int
+glue_list_protected(struct cascade *store, uint64_t timeout_ns,
+                    struct glue_list *list)
+{
+    struct cascade_call call = call_of(timeout_ns);
+    *list = (struct glue_list){0};
+    return finish_list(list,
+                       (int)cascade_list_protected(store, &call, visit, list));
+}
+
+int
+glue_sync(struct cascade *store, uint64_t timeout_ns)
+{
+    struct cascade_call call = call_of(timeout_ns);
+    return (int)cascade_sync(store, &call);
 }
 
 void

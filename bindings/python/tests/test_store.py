@@ -158,6 +158,17 @@ def test_locate(store):
     assert store.locate("nothing") is None
 
 
+def test_protected_entries(store):
+    store.put("plain", b"plain")
+    store.put("prefix", b"prefix", prefix=True)
+    store.sync()
+    listed = store.protected_entries()
+    assert [entry.key for entry in listed] == [b"prefix"]
+    assert listed[0].protected and listed[0].nbytes == 6
+    assert store.unprotect("prefix")
+    assert store.protected_entries() == []
+
+
 def test_prefix_match(store):
     for key in ("a", "b", "d"):
         store.put(key, key.encode())
