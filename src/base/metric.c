@@ -254,3 +254,17 @@ metric_queue_name(uint32_t queue)
     check(queue < METRIC_QUEUE_COUNT);
     return names[queue];
 }
+
+const char *
+metric_rung_name(uint32_t rung)
+{
+    static const char *const names[METRIC_RUNG_COUNT] = {
+        "none",
+        "near",
+        "read",
+        "fetch",
+    };
+
+    check(rung < METRIC_RUNG_COUNT);
+    return names[rung];
+}

@@ -35,7 +35,8 @@ enum metric_labels {
     METRIC_LABELS_TIER = 1,             // by enum cascade_tier
     METRIC_LABELS_OPERATION_RESULT = 2, // by operation, then status
     METRIC_LABELS_REASON = 3,           // by enum metric_reason
-    METRIC_LABELS_QUEUE = 4             // by enum metric_queue
+    METRIC_LABELS_QUEUE = 4,            // by enum metric_queue
+    METRIC_LABELS_RUNG = 5              // by enum tier_remote_rung
 };
 
 // Why a get or acquire had no block.
@@ -61,6 +62,8 @@ enum metric_queue {
 // store/store_metrics.c).
 #define METRIC_TIER_COUNT 6
 #define METRIC_OPERATION_COUNT 13
+// How a block came from another rank (tier/tier_remote.h); 0 is none of them.
+#define METRIC_RUNG_COUNT 4
 
 #define METRIC_CELLS_NONE 1
 #define METRIC_CELLS_TIER METRIC_TIER_COUNT
@@ -68,6 +71,7 @@ enum metric_queue {
     (METRIC_OPERATION_COUNT * CASCADE_STATUS_COUNT)
 #define METRIC_CELLS_REASON METRIC_REASON_COUNT
 #define METRIC_CELLS_QUEUE METRIC_QUEUE_COUNT
+#define METRIC_CELLS_RUNG METRIC_RUNG_COUNT
 #define METRIC_SLOTS_COUNTER 1
 #define METRIC_SLOTS_GAUGE 1
 #define METRIC_SLOTS_HISTOGRAM HISTOGRAM_SLOTS
@@ -191,5 +195,8 @@ metric_reason_name(uint32_t reason);
 
 const char *
 metric_queue_name(uint32_t queue);
+
+const char *
+metric_rung_name(uint32_t rung);
 
 #endif

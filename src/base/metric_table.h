@@ -32,6 +32,10 @@ METRIC(DEDUP_HITS_TOTAL, "dedup_hits_total", COUNTER, NONE, "operations",
        "Puts whose content was there already")
 METRIC(DEDUP_SAVED_BYTES_TOTAL, "dedup_saved_bytes_total", COUNTER, NONE, "bytes",
        "Bytes that were not stored because the content was there already")
+METRIC(DEDUP_REMOTE_HITS_TOTAL, "dedup_remote_hits_total", COUNTER, NONE, "operations",
+       "Of dedup_hits_total, puts whose content another rank had and keeps")
+METRIC(DEDUP_REMOTE_SAVED_BYTES_TOTAL, "dedup_remote_saved_bytes_total", COUNTER, NONE, "bytes",
+       "Of dedup_saved_bytes_total, bytes that another rank had and keeps")
 METRIC(BLOCKS, "blocks", GAUGE, NONE, "blocks",
        "Distinct contents that this rank can serve")
 METRIC(KEYS, "keys", GAUGE, NONE, "keys",
@@ -40,6 +44,10 @@ METRIC(PROTECTED_BLOCKS, "protected_blocks", GAUGE, NONE, "blocks",
        "Blocks protected from leaving memory")
 METRIC(PROTECTED_BYTES, "protected_bytes", GAUGE, NONE, "bytes",
        "Bytes of blocks protected from leaving memory")
+METRIC(PROTECTED_KEYS_LISTED, "protected_keys_listed", GAUGE, NONE, "keys",
+       "Protected keys of all ranks that this rank lists")
+METRIC(PROTECTED_KEYS_MISSING, "protected_keys_missing", GAUGE, NONE, "keys",
+       "Protected keys of all ranks for which that list has no room")
 METRIC(PROTECTIONS_REFUSED_TOTAL, "protections_refused_total", COUNTER, NONE, "operations",
        "Protections that the budget refused")
 METRIC(CORRUPT_BLOCKS_TOTAL, "corrupt_blocks_total", COUNTER, NONE, "blocks",
@@ -70,6 +78,12 @@ METRIC(DEMOTIONS_TOTAL, "demotions_total", COUNTER, NONE, "blocks",
        "Blocks written to segments because memory was wanted")
 METRIC(PROMOTIONS_TOTAL, "promotions_total", COUNTER, NONE, "blocks",
        "Blocks brought to a closer tier")
+METRIC(SPILLS_TOTAL, "spills_total", COUNTER, NONE, "blocks",
+       "Blocks that were about to leave memory and that another rank has taken")
+METRIC(SPILL_BYTES_TOTAL, "spill_bytes_total", COUNTER, NONE, "bytes",
+       "Bytes of blocks that were about to leave memory and that another rank has taken")
+METRIC(SPILLS_TAKEN_TOTAL, "spills_taken_total", COUNTER, NONE, "blocks",
+       "Blocks that this rank has taken because another one was short of memory")
 METRIC(DIRTY_BYTES, "dirty_bytes", GAUGE, NONE, "bytes",
        "Bytes in memory that are not yet on the cold tier")
 METRIC(DIRTY_BLOCKS, "dirty_blocks", GAUGE, NONE, "blocks",
@@ -96,6 +110,29 @@ METRIC(DIRECTORY_BYTES_PER_BLOCK, "directory_bytes_per_block", GAUGE, NONE,
        "bytes", "Memory that the index takes for a block with one key")
 METRIC(LOG_SUPPRESSED_TOTAL, "log_suppressed_total", COUNTER, NONE, "lines",
        "Log lines left out because their like had been written often enough")
+// Other ranks
+METRIC(REMOTE_READS_TOTAL, "remote_reads_total", COUNTER, RUNG, "blocks",
+       "Blocks read from other ranks' memory, by how they came")
+METRIC(REMOTE_READ_BYTES_TOTAL, "remote_read_bytes_total", COUNTER, RUNG, "bytes",
+       "Bytes read from other ranks' memory, by how they came")
+METRIC(REMOTE_STALE_TOTAL, "remote_stale_total", COUNTER, NONE, "places",
+       "Places in other ranks' memory that held something else than the hint said")
+METRIC(REMOTE_LATE_TOTAL, "remote_late_total", COUNTER, NONE, "transfers",
+       "Transfers from other ranks that ended after their deadline")
+METRIC(REMOTE_PINS_GIVEN_TOTAL, "remote_pins_given_total", COUNTER, NONE, "pins",
+       "Pins and blocks that other ranks got by message")
+METRIC(REMOTE_PINS_EXPIRED_TOTAL, "remote_pins_expired_total", COUNTER, NONE, "pins",
+       "Pins of other ranks that ended because nobody had let them go")
+METRIC(REMOTE_PINS, "remote_pins", GAUGE, NONE, "pins",
+       "Pins that other ranks hold by message")
+METRIC(FABRIC_MESSAGES_TOTAL, "fabric_messages_total", COUNTER, NONE, "messages",
+       "Messages sent to ranks")
+METRIC(FABRIC_MESSAGES_REPEATED_TOTAL, "fabric_messages_repeated_total", COUNTER, NONE, "messages",
+       "Messages sent again because no receipt came")
+METRIC(FABRIC_BYTES_TOTAL, "fabric_bytes_total", COUNTER, NONE, "bytes",
+       "Bytes of messages sent to ranks")
+METRIC(FABRIC_CALLS_TIMED_OUT_TOTAL, "fabric_calls_timed_out_total", COUNTER, NONE, "calls",
+       "Questions to ranks that got no answer in time")
 // Latencies
 METRIC(PUT_SECONDS, "put_seconds", HISTOGRAM, NONE, "seconds",
        "Time of a put")

@@ -4,7 +4,8 @@
 // writes the coldest dirty blocks ahead so that room can be had at once, keeps
 // the cold tier within its capacity, brings protected blocks back into DRAM
 // after a restart, moves those that wall off the arena, renews the lease and
-// looks at what others have sealed, and brings the gauges up to date. Tests call
+// looks at what others have sealed, hands blocks to ranks with more room, and
+// brings the gauges up to date. Tests call
 // store_background_step by hand.
 
 #include <string.h>
@@ -14,7 +15,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/units.h"
-#include "store/store_internal.h"
+#include "store/store_cluster.h"
 
 #define RELOAD_BATCH 64
 #define POPULATE_STEP_BYTES (32 * MIB)
@@ -243,6 +244,7 @@ store_background_step(struct cascade *store)
     more = write_ahead_step(store) || more;
     more = reclaim_step(store) || more;
     more = reload_step(store) || more;
+    more = store_cluster_spill_step(store) || more;
     refresh_step(store);
     store_drain_look(store);
     store_rank_step(store);

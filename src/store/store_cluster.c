@@ -208,6 +208,9 @@ open_cluster(struct store_cluster *cluster, const struct fabric *fabric,
         status = store_cluster_registry_open(cluster);
     }
     if (status == CASCADE_OK) {
+        status = store_cluster_spill_open(cluster);
+    }
+    if (status == CASCADE_OK) {
         status = directory_leases_create(
             cluster->allocator, store->settings.max_blocks, &cluster->leases);
     }
@@ -349,6 +352,7 @@ store_cluster_meet(struct cascade *store)
     store_cluster_wide(cluster);
     store_cluster_registry(cluster);
     store_cluster_list(cluster);
+    store_cluster_spill(cluster);
     cluster->tidy_timer = (struct fabric_timer){.run = tidy,
                                                 .context = cluster};
     status = fabric_port_start(cluster->port);
@@ -409,6 +413,7 @@ store_cluster_close(struct cascade *store)
     fabric_node_close(cluster->node);
     directory_leases_destroy(cluster->leases);
     directory_home_destroy(cluster->home);
+    store_cluster_spill_close(cluster);
     store_cluster_registry_close(cluster);
     allocator_release(allocator, cluster->outbox.gone);
     allocator_release(allocator, cluster->outbox.copies);

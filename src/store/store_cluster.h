@@ -13,6 +13,7 @@
 //   store_cluster_bind.c  the end of a put: claim, name, bind, confirm
 //   store_cluster_wide.c  flush, clear, protection, statistics of all ranks
 //   store_cluster_registry.c, _list.c  the protected keys of all ranks
+//   store_cluster_spill.c  what leaves memory here goes to a rank with room
 //
 // Threads: handlers and callbacks run on the engine thread of the port and never
 // block; work for peers that reads the disk runs on threads of its own, never on
@@ -40,6 +41,8 @@ enum store_subject {
     STORE_SUBJECT_PROTECTED, // tell -> nothing: changes of protected keys
     STORE_SUBJECT_SYNC,      // nothing -> nothing, when all know of them
     STORE_SUBJECT_NAMES,     // digests of keys -> their bytes
+    STORE_SUBJECT_ROOM,      // nothing -> bytes that the rank would take
+    STORE_SUBJECT_SPILL,     // offers -> taken
     STORE_SUBJECT_REMOTE,    // first of TIER_REMOTE_SUBJECTS
     STORE_SUBJECT_END = STORE_SUBJECT_REMOTE + TIER_REMOTE_SUBJECTS
 };
@@ -71,6 +74,7 @@ struct store_outbox {
 };
 
 struct store_cluster_registry;
+struct store_cluster_spill;
 
 struct store_cluster {
     struct cascade *store;
@@ -81,6 +85,7 @@ struct store_cluster {
     struct directory_home *home;
     struct directory_leases *leases;
     struct store_cluster_registry *registry;
+    struct store_cluster_spill *spill;
     struct pool *workers; // for peers; NULL: on the engine thread
     uint16_t rank;
     uint16_t rank_count;
@@ -252,7 +257,8 @@ struct store_cluster_read {
     const struct cascade_span *spans;
     size_t span_count;
     uint64_t deadline_ns;
-    bool keep; // as a guest in own memory, pinned
+    bool keep;     // as a guest in own memory, pinned
+    bool is_spill; // because another rank is short of memory
     struct block_place served;
     struct tier_pin pin; // with `keep`
     bool given;          // spans were written to
@@ -391,5 +397,33 @@ store_cluster_list_protected(struct cascade *store, uint64_t deadline_ns,
 
 void
 store_cluster_list(struct store_cluster *cluster);
+
+// --- store_cluster_spill.c
+
+enum cascade_status
+store_cluster_spill_open(struct store_cluster *cluster);
+
+void
+store_cluster_spill_close(struct store_cluster *cluster);
+
+void
+store_cluster_spill(struct store_cluster *cluster);
+
+// The background's; true if there is more to do at once.
+bool
+store_cluster_spill_step(struct cascade *store);
+
+// Memory is full: the background looks at once.
+void
+store_cluster_spill_wanted(struct cascade *store);
+
+// Another rank has room, or is asked: what leaves memory may be on its way.
+bool
+store_cluster_is_spilling(struct cascade *store);
+
+// That is so, and it has not got yet what is in the slot: others go
+// first, if there are any.
+bool
+store_cluster_spill_waits(struct cascade *store, uint32_t slot);
 
 #endif

@@ -334,7 +334,8 @@ store_cluster_installs(struct store_cluster *cluster)
 // in any case, for the caller to read.
 static enum cascade_status
 install_guest(struct cascade *store, const struct store_cluster_found *found,
-              struct tier_slot *slot, uint32_t checksum, struct tier_pin *pin)
+              struct tier_slot *slot, uint32_t checksum, bool is_spill,
+              struct tier_pin *pin)
 {
     struct store_cluster *cluster = store->cluster;
     struct block_label label = {.id = found->found.id};
@@ -368,7 +369,9 @@ install_guest(struct cascade *store, const struct store_cluster_found *found,
         store_discard(store, &pin->place); // readable until it is unpinned
         return CASCADE_OK;
     }
-    metric_add(store->metrics, METRIC_PROMOTIONS_TOTAL, 1);
+    metric_add(store->metrics,
+               is_spill ? METRIC_SPILLS_TAKEN_TOTAL : METRIC_PROMOTIONS_TOTAL,
+               1);
     store_cluster_copy_here(cluster, &found->found.id);
     return CASCADE_OK;
 }
@@ -532,7 +535,8 @@ read_into_slot(struct cascade *store, const struct store_cluster_found *found,
            units_round_up(found->found.bytes, store->granule_bytes) -
                found->found.bytes);
     read->served = place;
-    return install_guest(store, found, &slot, place.checksum, pin);
+    return install_guest(store, found, &slot, place.checksum, read->is_spill,
+                         pin);
 }
 
 // The block is wanted here often enough to be kept.

@@ -85,6 +85,8 @@ enum store_slot_flags {
     STORE_SLOT_SESSION_END = 4,
     STORE_SLOT_WANTED = 8, // in the list of dirty blocks to be written first
     STORE_SLOT_HIT = 16,   // used since it came
+    STORE_SLOT_SPILLED =
+        32, // another rank has a copy, to be the one that counts
 };
 
 // Place in the policy's order, coldest first.

@@ -77,6 +77,9 @@ label_text(enum metric_labels labels, uint32_t index, uint64_t value,
     case METRIC_LABELS_QUEUE:
         (void)snprintf(text, size, "{queue=\"%s\"}", metric_queue_name(index));
         return true;
+    case METRIC_LABELS_RUNG:
+        (void)snprintf(text, size, "{rung=\"%s\"}", metric_rung_name(index));
+        return index != 0;
     }
     return false;
 }

@@ -93,6 +93,7 @@ struct store_settings {
     double prefix_fraction_max;
     bool semantic_eviction;
     bool locality_aware;
+    bool spill;
     bool stats_page;
     bool cold_look_only; // cold_mode=look
     bool huge_pages;

@@ -191,6 +191,11 @@ note_bound(struct cascade *store, const struct put *put,
             metric_add(store->metrics, METRIC_DEDUP_SAVED_BYTES_TOTAL,
                        put->bytes);
         }
+        if (put->is_elsewhere) {
+            metric_add(store->metrics, METRIC_DEDUP_REMOTE_HITS_TOTAL, 1);
+            metric_add(store->metrics, METRIC_DEDUP_REMOTE_SAVED_BYTES_TOTAL,
+                       put->bytes);
+        }
     }
     if (bound->place_taken) {
         metric_add(store->metrics, METRIC_PUT_BYTES_TOTAL, put->bytes);

@@ -17,7 +17,7 @@
 #include "base/error.h"
 #include "base/extent.h"
 #include "policy/policy_choice.h"
-#include "store/store_internal.h"
+#include "store/store_cluster.h"
 
 // Coldest entries looked at for a clean victim before the put waits.
 #define CANDIDATES_MAX 4096
@@ -346,9 +346,12 @@ evict_in_order(struct cascade *store, uint64_t bytes, bool drop_dirty,
     while (status == CASCADE_NO_SPACE && cursor.count < candidates &&
            dirty_count < DIRTY_CANDIDATES_MAX &&
            next_victim(store, &cursor, &victim)) {
-        bool is_dirty;
-        enum cascade_status evicted = store_evict_slot(store, victim,
-                                                       drop_dirty, &is_dirty);
+        bool is_dirty = !drop_dirty && store_cluster_spill_waits(store, victim);
+        enum cascade_status evicted = CASCADE_BUSY;
+
+        if (!is_dirty) {
+            evicted = store_evict_slot(store, victim, drop_dirty, &is_dirty);
+        }
 
         *dirty = *dirty || is_dirty;
         if (evicted == CASCADE_OK) {
@@ -418,6 +421,14 @@ cold_is_writing(const struct cascade *store)
            !atomic_load(&store->cold_failed);
 }
 
+// Waiting makes sense: blocks are written, or another rank takes them.
+static bool
+is_making_room(struct cascade *store)
+{
+    return cold_is_writing(store) ||
+           (store->background_runs && store_cluster_is_spilling(store));
+}
+
 // Waits for the background to clean the coldest blocks, and evicts them.
 static enum cascade_status
 reserve_waiting(struct cascade *store, uint64_t bytes, uint64_t deadline_ns,
@@ -431,7 +442,7 @@ reserve_waiting(struct cascade *store, uint64_t bytes, uint64_t deadline_ns,
 
     metric_add(store->metrics, METRIC_PUTS_WAITED_TOTAL, 1);
     atomic_fetch_add(&store->room_waiters, 1);
-    while (status == CASCADE_NO_SPACE && cold_is_writing(store)) {
+    while (status == CASCADE_NO_SPACE && is_making_room(store)) {
         uint64_t events;
         uint64_t now_ns;
 
@@ -494,10 +505,11 @@ store_reserve(struct cascade *store, uint64_t bytes, uint64_t deadline_ns,
     }
     status = tier_dram_table.reserve(store->dram, bytes, slot);
     if (status == CASCADE_NO_SPACE) {
+        store_cluster_spill_wanted(store);
         status = evict_for(store, bytes, false, slot, &dirty);
     }
     if (status == CASCADE_NO_SPACE && dirty && deadline_ns != 0 &&
-        cold_is_writing(store)) {
+        is_making_room(store)) {
         atomic_fetch_add(&store->room_refusals, 1);
         status = reserve_waiting(store, bytes, deadline_ns, slot);
     }

@@ -225,6 +225,7 @@ resolve_plain(const struct option_set *set, struct store_settings *settings)
     settings->semantic_eviction = option_flag(set,
                                               STORE_OPTION_SEMANTIC_EVICTION);
     settings->locality_aware = option_flag(set, STORE_OPTION_LOCALITY_AWARE);
+    settings->spill = option_flag(set, STORE_OPTION_SPILL);
     settings->stats_page = option_flag(set, STORE_OPTION_STATS_PAGE);
     settings->huge_pages = is_word(set, STORE_OPTION_HUGE_PAGES, "auto");
     settings->dedup = (enum store_dedup)option_word(set, STORE_OPTION_DEDUP);

@@ -9,7 +9,7 @@
 #include "base/arena.h"
 #include "base/check.h"
 #include "base/error.h"
-#include "store/store_internal.h"
+#include "store/store_cluster.h"
 #include "store/store_metrics.h"
 
 #define LIST_BATCH 256
@@ -56,6 +56,46 @@ update_cold(struct cascade *store)
     metric_set(store->metrics, METRIC_SEGMENTS_SEALED_TOTAL, usage.sealed);
 }
 
+_Static_assert(METRIC_RUNG_COUNT == TIER_REMOTE_FETCH + 1,
+               "labels follow the rungs");
+
+static void
+update_cluster(struct cascade *store)
+{
+    struct store_cluster *cluster = store->cluster;
+    struct store_registry_usage registry;
+    struct tier_remote_usage remote;
+    struct fabric_port_usage port;
+
+    if (cluster == NULL || !atomic_load(&cluster->serving)) {
+        return;
+    }
+    tier_remote_usage(cluster->remote, &remote);
+    for (uint32_t rung = TIER_REMOTE_NEAR; rung <= TIER_REMOTE_FETCH; rung++) {
+        metric_set_at(store->metrics, METRIC_REMOTE_READS_TOTAL, rung,
+                      remote.reads[rung]);
+        metric_set_at(store->metrics, METRIC_REMOTE_READ_BYTES_TOTAL, rung,
+                      remote.read_bytes[rung]);
+    }
+    metric_set(store->metrics, METRIC_REMOTE_STALE_TOTAL, remote.stale);
+    metric_set(store->metrics, METRIC_REMOTE_LATE_TOTAL, remote.late);
+    metric_set(store->metrics, METRIC_REMOTE_PINS_GIVEN_TOTAL, remote.grants);
+    metric_set(store->metrics, METRIC_REMOTE_PINS_EXPIRED_TOTAL,
+               remote.pins_expired);
+    metric_set(store->metrics, METRIC_REMOTE_PINS, remote.pins_out);
+    fabric_port_usage(cluster->port, &port);
+    metric_set(store->metrics, METRIC_FABRIC_MESSAGES_TOTAL,
+               port.messages_sent);
+    metric_set(store->metrics, METRIC_FABRIC_MESSAGES_REPEATED_TOTAL,
+               port.messages_repeated);
+    metric_set(store->metrics, METRIC_FABRIC_BYTES_TOTAL, port.bytes_sent);
+    metric_set(store->metrics, METRIC_FABRIC_CALLS_TIMED_OUT_TOTAL,
+               port.calls_timed_out);
+    store_cluster_registry_usage(cluster, &registry);
+    metric_set(store->metrics, METRIC_PROTECTED_KEYS_LISTED, registry.listed);
+    metric_set(store->metrics, METRIC_PROTECTED_KEYS_MISSING, registry.missing);
+}
+
 void
 store_update_gauges(struct cascade *store)
 {
@@ -63,6 +103,7 @@ store_update_gauges(struct cascade *store)
 
     update_dram(store);
     update_cold(store);
+    update_cluster(store);
     directory_usage(store->directory, &usage);
     metric_set(store->metrics, METRIC_BLOCKS, usage.contents);
     metric_set(store->metrics, METRIC_KEYS, usage.keys);

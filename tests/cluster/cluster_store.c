@@ -216,6 +216,36 @@ keep_prefixes(const struct job *job)
     meet(job);
 }
 
+// Rank 0 puts more than its memory holds, as fast as it can, and others have
+// room: some of what it evicts is with them. What is not found was never slow to
+// be put.
+static void
+spill(const struct job *job)
+{
+    const unsigned count = 1024; // twice what its memory holds
+    unsigned found = 0;
+    char key[64];
+
+    for (unsigned b = 0; b < count && job->rank == 0; b++) {
+        (void)snprintf(key, sizeof(key), "spill-%u", b);
+        put(job, key, 30000 + b, 128 * KIB, 0, NULL);
+    }
+    meet(job);
+    for (unsigned b = 0; b < count && job->rank == 0; b++) {
+        enum cascade_status status;
+
+        (void)snprintf(key, sizeof(key), "spill-%u", b);
+        status = get(job, key, 30000 + b, 128 * KIB);
+        hold(job, status == CASCADE_OK || status == CASCADE_NOT_FOUND, key);
+        found += status == CASCADE_OK;
+    }
+    if (job->rank == 0) {
+        (void)printf("%u of %u blocks are there\n", found, count);
+        hold(job, found > 600, "blocks were taken by others");
+    }
+    meet(job);
+}
+
 // The last rank binds a key anew while all read: only old or new, and the new
 // one once the put has returned.
 static void
@@ -442,6 +472,7 @@ main(int argc, char **argv)
         share_a_prompt(&job);
         put_the_same(&job);
         bind_anew(&job);
+        spill(&job);
         keep_prefixes(&job);
         end(&job);
     } else if (argc == 4 && strcmp(argv[1], "lose") == 0) {

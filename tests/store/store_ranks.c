@@ -61,6 +61,9 @@ live(void *context)
     }
     store_ranks_must(cascade_options_set(options, "put_wait", "0"), "put_wait");
     store_options_pairs(options, ranks->pairs);
+    if (ranks->adjust != NULL) {
+        ranks->adjust(member->rank, options);
+    }
     store_ranks_must(store_open_in(options, &member->around, &member->store),
                      "open");
     cascade_options_destroy(options);

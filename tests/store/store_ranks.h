@@ -26,6 +26,8 @@ struct store_ranks {
     uint16_t count;
     bool cold;
     const char *const *pairs; // of options
+    // May be NULL: changes the options of one rank.
+    void (*adjust)(uint16_t rank, struct cascade_options *options);
     store_rank_life *life;
     void *context; // of the test
     struct store_ranks_member {

@@ -406,6 +406,48 @@ test_a_clear_outlives_who_asked_for_it(void **state)
     }
 }
 
+// --- what is counted
+
+static void
+read_and_put_again(struct store_ranks *ranks, uint16_t rank,
+                   struct cascade *store)
+{
+    struct metric_values *metrics = store->metrics;
+
+    (void)ranks;
+    if (rank == 0) {
+        store_ranks_put(store, "one", 1, BLOCK, CASCADE_PUT_PREFIX, NULL);
+    }
+    sync_all(store);
+    if (rank == 1) {
+        store_ranks_get(store, "one", 1, BLOCK);
+        store_ranks_get(store, "one", 1, BLOCK);
+        store_ranks_put(store, "two", 1, BLOCK, 0, NULL);
+        (void)store_stats_now(store);
+        check(metric_sum(metrics, METRIC_REMOTE_READS_TOTAL) == 2);
+        check(metric_sum(metrics, METRIC_REMOTE_READ_BYTES_TOTAL) == 2 * BLOCK);
+        check(metric_read(metrics, METRIC_DEDUP_REMOTE_HITS_TOTAL) == 1);
+        check(metric_read(metrics, METRIC_DEDUP_REMOTE_SAVED_BYTES_TOTAL) ==
+              BLOCK);
+        check(metric_read(metrics, METRIC_FABRIC_MESSAGES_TOTAL) > 0);
+        check(metric_read(metrics, METRIC_PROTECTED_KEYS_LISTED) == 1);
+    }
+    store_ranks_meet(store);
+    if (rank == 0) {
+        (void)store_stats_now(store);
+        check(metric_read(metrics, METRIC_REMOTE_PINS_GIVEN_TOTAL) > 0);
+        check(metric_sum(metrics, METRIC_REMOTE_READS_TOTAL) == 0);
+    }
+    store_ranks_meet(store);
+}
+
+static void
+test_what_comes_from_others_is_counted(void **state)
+{
+    (void)state;
+    live(51, 2, NULL, read_and_put_again);
+}
+
 int
 main(void)
 {
@@ -416,6 +458,7 @@ main(void)
         cmocka_unit_test(test_sync_waits_until_its_deadline),
         cmocka_unit_test(test_the_list_survives_a_change_of_custody),
         cmocka_unit_test(test_a_clear_outlives_who_asked_for_it),
+        cmocka_unit_test(test_what_comes_from_others_is_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
