@@ -169,6 +169,11 @@ store_note_entry(void *context, const struct tier_segment_entry *entry)
 {
     struct cascade *store = context;
 
+    // Of what other ranks wrote, they tell: an index that took it in would need
+    // room for the blocks of all.
+    if (store->cluster != NULL && !entry->own) {
+        return;
+    }
     if (block_place_is_set(&entry->place)) {
         relist(store, entry);
     }

@@ -247,6 +247,7 @@ tier_segment_entries(struct tier_segment *cold, uint32_t segment,
     }
     status = tier_segment_reader_take(cold, &reader);
     if (status == CASCADE_OK) {
+        enum tier_segment_relation relation;
         struct merge merge = {
             .cold = cold,
             .handle = handle,
@@ -255,9 +256,10 @@ tier_segment_entries(struct tier_segment *cold, uint32_t segment,
         };
 
         (void)pthread_mutex_lock(&cold->table_lock);
-        merge.own = cold->directories[handle->directory].relation !=
-                    TIER_SEGMENT_FOREIGN;
+        relation = cold->directories[handle->directory].relation;
         (void)pthread_mutex_unlock(&cold->table_lock);
+        merge.own = relation == TIER_SEGMENT_OWN ||
+                    relation == TIER_SEGMENT_ADOPTED;
         status = show_all(&merge, reader->reader);
         tier_segment_reader_give(cold, reader);
     }

@@ -290,7 +290,8 @@ tier_segment_show(struct tier_segment *cold,
             continue;
         }
         next->segment = handle->number;
-        next->own = relation != TIER_SEGMENT_FOREIGN;
+        next->own = relation == TIER_SEGMENT_OWN ||
+                    relation == TIER_SEGMENT_ADOPTED;
         next->durable = handle->state == TIER_SEGMENT_SEALED;
         next->again = again;
         next->label = entry.label;

@@ -315,6 +315,40 @@ test_restart_with_another_number_of_ranks(void **state)
     }
 }
 
+// Segments are sealed, and every rank has looked at the folder since.
+static void
+look_at_others(struct store_ranks *ranks, uint16_t rank, struct cascade *store)
+{
+    struct cascade_stats before = {.size = sizeof(before)};
+    struct cascade_stats after = {.size = sizeof(after)};
+    char key[32];
+
+    for (unsigned b = 0; b < 70; b++) {
+        (void)snprintf(key, sizeof(key), "k-%u-%u", (unsigned)rank, b);
+        store_ranks_put(store, key, rank * 100u + b, BLOCK, 0, NULL);
+    }
+    store_ranks_must(cascade_stats_read(store, &before), "stats");
+    store_ranks_must(cascade_flush(store, NULL), "flush");
+    store_ranks_meet(store);
+    fabric_sim_sleep(ranks->sim, 20 * NS_PER_S);
+    store_ranks_must(cascade_stats_read(store, &after), "stats");
+    assert_int_equal(after.keys, before.keys);
+    assert_int_equal(after.blocks, before.blocks);
+    store_ranks_meet(store);
+}
+
+static void
+test_an_index_has_the_blocks_of_its_rank_only(void **state)
+{
+    static const char *const pairs[] = {"lease_time", "6", NULL};
+    static struct store_ranks ranks;
+
+    (void)state;
+    store_ranks_make(&ranks, 70, 3, NULL);
+    store_ranks_run(&ranks, 3, true, pairs, look_at_others);
+    store_ranks_remove(&ranks);
+}
+
 int
 main(void)
 {
@@ -326,6 +360,7 @@ main(void)
         cmocka_unit_test(test_protection_from_afar),
         cmocka_unit_test(test_clear_by_one_rank_alone),
         cmocka_unit_test(test_restart_with_another_number_of_ranks),
+        cmocka_unit_test(test_an_index_has_the_blocks_of_its_rank_only),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
