@@ -23,7 +23,7 @@ define build_in
 	@cmake --build $(1) --parallel $(JOBS)
 endef
 
-.PHONY: all setup build demo check check-long lint format bench install clean
+.PHONY: all setup build demo demo-cluster check check-long lint format bench install clean
 .PHONY: help plot-policies fuzz check-aarch64 check-valgrind check-analyzer $(SANITIZERS:%=check-%)
 all: build
 
@@ -35,6 +35,9 @@ build: setup
 
 demo: build
 	@scripts/demo
+
+demo-cluster: build
+	@scripts/demo_cluster
 
 plot-policies: build
 	@mkdir -p $(BUILD)/policies
@@ -48,6 +51,7 @@ check: build
 	@scripts/run_tests $(BUILD) --no-tests=error -LE '^long$$' --parallel $(JOBS)
 
 check-long: build
+	@[ "$$(id -u)" != 0 ] || scripts/setup --slurm || true
 	@scripts/run_tests $(BUILD) -L '^long$$' --parallel $(JOBS)
 	@$(MAKE) --no-print-directory fuzz SECONDS=60
 	@$(MAKE) --no-print-directory check-aarch64
@@ -112,6 +116,7 @@ clean:
 help:
 	@echo 'make               build the library, the command, the Python package'
 	@echo 'make demo          a production trace through the real store, verified'
+	@echo 'make demo-cluster  the same on 4 ranks of an MPI, routed in two ways'
 	@echo 'make plot-policies hit ratio against capacity, every eviction policy'
 	@echo 'make check         all tests that this machine can run'
 	@echo 'make check-long    the long tests: many seeds, many minutes'

@@ -29,6 +29,7 @@ enum {
     OPTION_PROTECT,
     OPTION_SEED,
     OPTION_SAMPLES,
+    OPTION_ROUTE,
 };
 
 static const struct argp_option options[] = {
@@ -49,6 +50,10 @@ static const struct argp_option options[] = {
     {"option", 'o', "NAME=VALUE", 0, "Any option of the store", 0},
     {"samples", OPTION_SAMPLES, "FILE", 0,
      "Write windows of the run as JSON lines", 0},
+    {"route", OPTION_ROUTE, "WAY", 0,
+     "On many ranks: each serves the requests routed to it, by prefix "
+     "affinity or at random",
+     0},
     {"json", 'j', NULL, 0, "Print the result as one JSON object", 0},
     {NULL, 0, NULL, 0, NULL, 0},
 };
@@ -84,6 +89,14 @@ read_fraction(struct argp_state *state, const char *text, double *value)
 }
 
 static void
+read_route(struct argp_state *state, const char *text, enum route *value)
+{
+    if (!route_find(text, value)) {
+        argp_error(state, "--route: '%s' is neither affinity nor random", text);
+    }
+}
+
+static void
 add_setting(struct argp_state *state, struct request *request,
             const char *setting)
 {
@@ -103,6 +116,9 @@ check_together(struct argp_state *state, const struct replay_options *chosen)
     if (chosen->cold_path == NULL && chosen->restart_at > 0) {
         argp_error(state, "--restart-at needs --cold-path: without a cold "
                           "tier nothing outlives a store");
+    }
+    if (chosen->route != ROUTE_NONE && chosen->restart_at > 0) {
+        argp_error(state, "--restart-at is for one rank, without --route");
     }
     if (chosen->kill && !(chosen->restart_at > 0)) {
         argp_error(state, "--kill needs --restart-at");
@@ -136,6 +152,9 @@ parse_value(int key, char *argument, struct argp_state *state)
         return 0;
     case OPTION_RESTART_AT:
         read_fraction(state, argument, &chosen->restart_at);
+        return 0;
+    case OPTION_ROUTE:
+        read_route(state, argument, &chosen->route);
         return 0;
     case 'o':
         add_setting(state, request, argument);
@@ -213,8 +232,12 @@ command_replay(int argc, char **argv)
     if (status != CASCADE_OK) {
         exit_status = output_failure(status);
     } else {
-        replay_print(&replay);
-        exit_status = replay_is_clean(&replay) ? COMMAND_OK : COMMAND_NO;
+        // The first of many ranks speaks, and fails, for all.
+        if (replay.rank == 0) {
+            replay_print(&replay);
+        }
+        exit_status = replay.rank != 0 || replay_is_clean(&replay) ? COMMAND_OK
+                                                                   : COMMAND_NO;
     }
     replay_release(&replay);
     trace_release(&trace);

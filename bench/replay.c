@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The run of a replay: opens the store, feeds the requests, restarts where
-// asked, and checks at the end. With a kill, everything before the restart
+// The run of a replay on one rank: feeds the requests, restarts where asked, and
+// checks at the end. With a kill, everything before the restart
 // happens in a child process that ends itself with SIGKILL; only the shared
 // totals and marks, the samples and the cold tier outlive it.
 
 #include "bench/replay.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,6 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "tools/output.h"
-#include "tools/shell_store.h"
 
 // Windows of samples and checks of protection over the whole trace.
 #define WINDOWS 120
@@ -29,87 +27,6 @@ static uint64_t
 now_ns(void)
 {
     return clock_steady_ns(clock_system());
-}
-
-static enum cascade_status
-set_number(struct cascade_options *options, const char *name, uint64_t value)
-{
-    char text[32];
-
-    (void)snprintf(text, sizeof(text), "%" PRIu64, value);
-    return cascade_options_set(options, name, text);
-}
-
-// The index has room for every block that both tiers can hold.
-static enum cascade_status
-set_index(const struct replay_options *from, struct cascade_options *options)
-{
-    uint64_t bytes = from->dram_bytes + from->cold_bytes;
-    uint64_t blocks = bytes / from->block_bytes;
-
-    return set_number(options, "max_blocks",
-                      units_max(blocks + blocks / 4, 1024));
-}
-
-static enum cascade_status
-set_capacities(const struct replay_options *from,
-               struct cascade_options *options)
-{
-    char name_space[64];
-    enum cascade_status status;
-
-    (void)snprintf(name_space, sizeof(name_space),
-                   "replay-%" PRIu64 "-%" PRIu64, from->block_bytes,
-                   from->seed);
-    status = cascade_options_set(options, "namespace", name_space);
-    if (status == CASCADE_OK && from->dram_bytes > 0) {
-        status = set_number(options, "dram_capacity", from->dram_bytes);
-    }
-    if (status == CASCADE_OK && from->cold_path != NULL) {
-        status = cascade_options_set(options, "cold_path", from->cold_path);
-    }
-    if (status == CASCADE_OK && from->cold_bytes > 0) {
-        status = set_number(options, "cold_capacity", from->cold_bytes);
-    }
-    if (status == CASCADE_OK && from->dram_bytes > 0 &&
-        (from->cold_bytes > 0 || from->cold_path == NULL)) {
-        status = set_index(from, options);
-    }
-    return status;
-}
-
-static enum cascade_status
-open_store(struct replay *replay)
-{
-    const struct replay_options *from = replay->options;
-    struct cascade_options *options = cascade_options_create();
-    enum cascade_status status;
-
-    if (options == NULL) {
-        return error_set(CASCADE_NO_MEMORY, "no memory for options");
-    }
-    status = cascade_options_load_environment(options);
-    if (status == CASCADE_OK) {
-        status = set_capacities(from, options);
-    }
-    for (size_t i = 0; i < from->setting_count && status == CASCADE_OK; i++) {
-        status = shell_store_set(options, from->settings[i]);
-    }
-    if (status == CASCADE_OK) {
-        status = cascade_open(options, &replay->store);
-    }
-    memset(replay->hits_seen, 0, sizeof(replay->hits_seen));
-    cascade_options_destroy(options);
-    return status;
-}
-
-static enum cascade_status
-close_store(struct replay *replay)
-{
-    struct cascade *store = replay->store;
-
-    replay->store = NULL;
-    return cascade_close(store);
 }
 
 static enum cascade_status
@@ -148,7 +65,7 @@ run_requests(struct replay *replay, size_t end)
 static enum cascade_status
 run_first_part(struct replay *replay, size_t end)
 {
-    enum cascade_status status = open_store(replay);
+    enum cascade_status status = replay_open(replay);
 
     if (status == CASCADE_OK) {
         status = run_requests(replay, end);
@@ -201,7 +118,7 @@ run_closed_part(struct replay *replay, size_t end)
 {
     enum cascade_status status = run_first_part(replay, end);
 
-    return status == CASCADE_OK ? close_store(replay) : status;
+    return status == CASCADE_OK ? replay_close(replay) : status;
 }
 
 static enum cascade_status
@@ -216,7 +133,7 @@ restart(struct replay *replay, size_t end)
         return status;
     }
     start_ns = now_ns();
-    status = open_store(replay);
+    status = replay_open(replay);
     if (status != CASCADE_OK) {
         return status;
     }
@@ -233,7 +150,7 @@ run_parts(struct replay *replay)
     size_t end = (size_t)(replay->options->restart_at * (double)count);
     enum cascade_status status;
 
-    status = end > 0 ? restart(replay, end) : open_store(replay);
+    status = end > 0 ? restart(replay, end) : replay_open(replay);
     if (status == CASCADE_OK) {
         status = run_requests(replay, count);
     }
@@ -243,7 +160,7 @@ run_parts(struct replay *replay)
     if (status == CASCADE_OK) {
         status = replay_add_store(replay);
     }
-    return status == CASCADE_OK ? close_store(replay) : status;
+    return status == CASCADE_OK ? replay_close(replay) : status;
 }
 
 static enum cascade_status
@@ -275,30 +192,17 @@ take_memory(struct replay *replay)
                                         sizeof(*replay->put_spans));
     replay->put_options = allocator_array(allocator, room,
                                           sizeof(*replay->put_options));
+    replay->looks = allocator_array(allocator, room, sizeof(*replay->looks));
+    replay->chosen = allocator_array(allocator, room, sizeof(*replay->chosen));
     if (replay->items == NULL || replay->get_spans == NULL ||
-        replay->put_spans == NULL || replay->put_options == NULL) {
+        replay->put_spans == NULL || replay->put_options == NULL ||
+        replay->looks == NULL || replay->chosen == NULL) {
         return error_set(CASCADE_NO_MEMORY,
                          "no memory for a request of %zu "
                          "blocks",
                          room);
     }
     return CASCADE_OK;
-}
-
-static enum cascade_status
-open_samples(struct replay *replay)
-{
-    const char *path = replay->options->samples_path;
-
-    if (path == NULL) {
-        return CASCADE_OK;
-    }
-    // Appending, because parent and child write one after the other.
-    (void)unlink(path);
-    replay->samples = fopen(path, "a");
-    return replay->samples == NULL
-               ? error_set_errno(errno, "cannot write %s", path)
-               : CASCADE_OK;
 }
 
 enum cascade_status
@@ -310,13 +214,15 @@ replay_run(struct replay *replay)
     progress_start(&replay->progress, "replay",
                    replay->trace->ref_count * replay->options->block_bytes);
     if (status == CASCADE_OK) {
-        status = open_samples(replay);
-    }
-    if (status == CASCADE_OK) {
         status = replay_choose_protected(replay);
     }
+    if (status == CASCADE_OK && replay->options->route == ROUTE_NONE) {
+        status = replay_open_samples(replay);
+    }
     if (status == CASCADE_OK) {
-        status = run_parts(replay);
+        status = replay->options->route == ROUTE_NONE
+                     ? run_parts(replay)
+                     : replay_run_ranks(replay);
     }
     progress_stop(&replay->progress);
     if (status == CASCADE_OK) {
@@ -339,6 +245,9 @@ replay_release(struct replay *replay)
     allocator_release(allocator, replay->get_spans);
     allocator_release(allocator, replay->put_spans);
     allocator_release(allocator, replay->put_options);
+    allocator_release(allocator, replay->looks);
+    allocator_release(allocator, replay->chosen);
+    allocator_release(allocator, replay->ranks);
     buffer_release(&replay->bytes);
     buffer_release(&replay->shared);
 }

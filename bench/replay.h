@@ -4,7 +4,8 @@
 // got and compared byte by byte, and what is missing is put, as an engine does
 // it. Not a simulation: `cascade simulate` counts without bytes.
 //
-// One thread drives it. What must outlive a killed process (totals and marks)
+// One thread drives it, or one of each rank: then each has the requests that are
+// routed to it, and the first adds up. What must outlive a killed process (totals and marks)
 // lies in memory that parent and child share; the parent reads it only after
 // the child has ended.
 //
@@ -22,6 +23,7 @@
 #include "base/attributes.h"
 #include "base/histogram.h"
 #include "bench/buffer.h"
+#include "bench/route.h"
 #include "bench/trace.h"
 #include "cascade/cascade.h"
 #include "tools/progress.h"
@@ -39,6 +41,7 @@ struct replay_options {
     double restart_at; // fraction of the requests; 0 = no restart
     bool kill;         // the restart is a kill -9 after the flush
     bool json;
+    enum route route; // NONE: one rank
     size_t setting_count;
     const char *const *settings; // further options of the store, "name=value"
 };
@@ -71,6 +74,7 @@ struct replay_totals {
     uint64_t checked_bytes;  // compared beside the hits: protection, restart
     uint64_t wrong_bytes;
     uint64_t failed_calls; // statuses that no healthy run sees
+    uint64_t unanswered;   // calls for which another rank was too slow
     uint64_t get_ns;
     uint64_t puts;
     uint64_t put_bytes;
@@ -85,6 +89,10 @@ struct replay_totals {
     uint64_t restart_open_ns;
     uint64_t restarts;
     uint64_t dedup_hits;
+    uint64_t dedup_bytes_saved;
+    uint64_t promotions;
+    uint64_t remote_bytes; // of batches that came from other ranks alone
+    uint64_t remote_ns;
     uint64_t evictions[CASCADE_TIER_COUNT];
     uint64_t demotions;
     uint64_t cold_bytes_written;
@@ -93,6 +101,12 @@ struct replay_totals {
     uint64_t segments_reclaimed;
     uint64_t elapsed_ns;
     struct replay_moment last; // the last sample
+};
+
+// What is known of a block of a request.
+struct replay_look {
+    enum cascade_tier tier; // NONE: it is not there
+    bool got;
 };
 
 struct replay {
@@ -107,10 +121,23 @@ struct replay {
     struct cascade_span *get_spans;
     struct cascade_const_span *put_spans;
     struct cascade_put_options *put_options;
+    struct replay_look *looks; // where the blocks of a request are
+    uint32_t *chosen;          // some of them
+    uint16_t *ranks;           // of every request; NULL with one rank
+    uint16_t rank;
+    uint16_t rank_count;
     uint64_t hits_seen[CASCADE_TIER_COUNT]; // of this store, counted or not
     FILE *samples;
     struct progress progress;
 };
+
+// --- replay_store.c
+
+enum cascade_status
+replay_open(struct replay *replay) MUST_USE;
+
+enum cascade_status
+replay_close(struct replay *replay) MUST_USE;
 
 // --- replay_blocks.c: blocks as the store sees them
 
@@ -140,6 +167,24 @@ enum cascade_status
 replay_request(struct replay *replay,
                const struct trace_request *request) MUST_USE;
 
+// --- replay_ranks.c
+
+// Whether a call failed only because another rank did not answer in time; then
+// it is counted. The block is as good as not there.
+bool
+replay_is_unanswered(struct replay *replay, enum cascade_status status);
+
+// Gets what is there of a request, tier by tier, so that each has its own time.
+// `*got`: how many leading blocks came back right in size.
+enum cascade_status
+replay_get_by_tier(struct replay *replay, const uint32_t *blocks, size_t count,
+                   size_t *got) MUST_USE;
+
+// The whole trace on all ranks of the job. In the end the totals and marks of
+// the first rank are those of all.
+enum cascade_status
+replay_run_ranks(struct replay *replay) MUST_USE;
+
 // --- replay_protect.c
 
 // Marks the blocks that most requests begin with.
@@ -167,6 +212,9 @@ replay_after_restart(struct replay *replay) MUST_USE;
 // `count` false they were gets beside the trace, and are left out.
 enum cascade_status
 replay_read_hits(struct replay *replay, bool count) MUST_USE;
+
+enum cascade_status
+replay_open_samples(struct replay *replay) MUST_USE;
 
 // Appends a sample of the window since the last one.
 enum cascade_status

@@ -98,7 +98,8 @@ replay_get(struct replay *replay, const uint32_t *blocks, size_t count,
         } else {
             leading = false;
         }
-        if (item != CASCADE_OK && item != CASCADE_NOT_FOUND) {
+        if (item != CASCADE_OK && item != CASCADE_NOT_FOUND &&
+            !replay_is_unanswered(replay, item)) {
             replay->totals->failed_calls++;
             progress_stop(&replay->progress);
             output_note("get of block %" PRIu64 ": %s",

@@ -3,8 +3,10 @@
 // What a replay says: samples of windows of the run, and the result, as text
 // for people or as one JSON object. Only prints what was counted.
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/units.h"
@@ -70,6 +72,22 @@ replay_read_hits(struct replay *replay, bool count)
 }
 
 enum cascade_status
+replay_open_samples(struct replay *replay)
+{
+    const char *path = replay->options->samples_path;
+
+    if (path == NULL) {
+        return CASCADE_OK;
+    }
+    // Appending, because parent and child write one after the other.
+    (void)unlink(path);
+    replay->samples = fopen(path, "a");
+    return replay->samples == NULL
+               ? error_set_errno(errno, "cannot write %s", path)
+               : CASCADE_OK;
+}
+
+enum cascade_status
 replay_sample(struct replay *replay)
 {
     const struct replay_moment *last = &replay->totals->last;
@@ -130,6 +148,8 @@ replay_add_store(struct replay *replay)
         return status;
     }
     totals->dedup_hits += stats.dedup_hits;
+    totals->dedup_bytes_saved += stats.dedup_bytes_saved;
+    totals->promotions += stats.promotions;
     for (size_t tier = 0; tier < CASCADE_TIER_COUNT; tier++) {
         totals->evictions[tier] += stats.evictions[tier];
     }
@@ -184,12 +204,30 @@ add_counts(json_t *object, const struct replay *replay)
                          totals->segments_reclaimed);
     output_json_unsigned(object, "demotions", totals->demotions);
     output_json_unsigned(object, "dedup_hits", totals->dedup_hits);
+    output_json_unsigned(object, "dedup_bytes_saved",
+                         totals->dedup_bytes_saved);
+    output_json_unsigned(object, "promotions", totals->promotions);
     output_json_unsigned(object, "cold_bytes_written",
                          totals->cold_bytes_written);
     output_json_unsigned(object, "cold_writes_dropped",
                          totals->cold_writes_dropped);
     output_json_unsigned(object, "puts", totals->puts);
     output_json_unsigned(object, "puts_refused", totals->puts_refused);
+}
+
+static void
+add_ranks(json_t *object, const struct replay *replay)
+{
+    const struct replay_totals *totals = replay->totals;
+
+    output_json_text(object, "route", route_name(replay->options->route));
+    output_json_unsigned(object, "ranks", replay->rank_count);
+    output_json_unsigned(object, "unanswered", totals->unanswered);
+    output_json_unsigned(object, "remote_bytes", totals->remote_bytes);
+    report_real(object, "remote_seconds",
+                (double)totals->remote_ns / (double)NS_PER_S);
+    report_real(object, "remote_gbps",
+                report_gbps(totals->remote_bytes, totals->remote_ns));
 }
 
 static void
@@ -201,6 +239,9 @@ print_json(const struct replay *replay)
     output_need(object != NULL);
     output_json_text(object, "trace", replay->options->trace_path);
     add_counts(object, replay);
+    if (replay->options->route != ROUTE_NONE) {
+        add_ranks(object, replay);
+    }
     report_real(object, "get_gbps",
                 report_gbps(totals->verified_bytes, totals->get_ns));
     report_real(object, "put_gbps",
@@ -282,6 +323,34 @@ print_moves(const struct replay *replay)
     (void)printf("deduplicated      %" PRIu64 " puts; refused for want of "
                  "space: %" PRIu64 "\n",
                  totals->dedup_hits, totals->puts_refused);
+    if (replay->options->route != ROUTE_NONE) {
+        (void)printf("                  %.2f GB not stored again; %" PRIu64
+                     " promotions\n",
+                     (double)totals->dedup_bytes_saved / 1e9,
+                     totals->promotions);
+    }
+}
+
+// Bytes of whole batches that came from other ranks, over the time of those
+// batches, as one rank sees it.
+static void
+print_ranks(const struct replay *replay)
+{
+    const struct replay_totals *totals = replay->totals;
+
+    (void)printf("ranks             %u, requests routed by %s\n",
+                 (unsigned)replay->rank_count,
+                 route_name(replay->options->route));
+    if (totals->unanswered > 0) {
+        (void)printf("unanswered        %" PRIu64
+                     " calls: another rank was too "
+                     "slow\n",
+                     totals->unanswered);
+    }
+    (void)printf("from other ranks  %.2f GB in %.2f s of reading = %.2f GB/s\n",
+                 (double)totals->remote_bytes / 1e9,
+                 (double)totals->remote_ns / (double)NS_PER_S,
+                 report_gbps(totals->remote_bytes, totals->remote_ns));
 }
 
 // The promises, last.
@@ -331,6 +400,9 @@ replay_print(const struct replay *replay)
         return;
     }
     print_hits(replay);
+    if (replay->options->route != ROUTE_NONE) {
+        print_ranks(replay);
+    }
     print_speed("verified hits", totals->verified_bytes, totals->get_ns,
                 totals->get_latency);
     print_speed("puts", totals->put_bytes, totals->put_ns, totals->put_latency);

@@ -109,7 +109,8 @@ count_put(struct replay *replay, uint32_t block,
         totals->put_bytes += replay->options->block_bytes;
     } else if (item->status == CASCADE_NO_SPACE) {
         totals->puts_refused++;
-    } else if (item->status != CASCADE_EXISTS) {
+    } else if (item->status != CASCADE_EXISTS &&
+               !replay_is_unanswered(replay, item->status)) {
         totals->failed_calls++;
         progress_stop(&replay->progress);
         output_note("put: %s", cascade_status_sentence(item->status));
@@ -162,9 +163,13 @@ replay_request(struct replay *replay, const struct trace_request *request)
     size_t leading;
     size_t got;
 
-    status = look(replay, blocks, count, &leading);
-    if (status == CASCADE_OK) {
-        status = get_leading(replay, blocks, leading, &got);
+    if (replay->ranks != NULL) {
+        status = replay_get_by_tier(replay, blocks, count, &got);
+    } else {
+        status = look(replay, blocks, count, &leading);
+        if (status == CASCADE_OK) {
+            status = get_leading(replay, blocks, leading, &got);
+        }
     }
     if (status == CASCADE_OK) {
         status = put_missing(replay, blocks, got, count);
