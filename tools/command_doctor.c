@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // cascade doctor: tries what the cache needs from this machine, in order, and
-// prints verdict, finding and remedy. Exit status 1 if anything fails.
+// prints verdict, finding and remedy. As ranks of a job all of them try, and the
+// first prints. Exit status 1 if anything fails.
 
 #include <argp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "cascade/cascade.h"
 #include "tools/command.h"
 #include "tools/doctor.h"
+#include "tools/doctor_ranks.h"
 #include "tools/output.h"
 
 #define DIRECTORY_BYTES_MAX 4096
@@ -41,6 +45,8 @@ static const struct doctor_check check_table[] = {
     {"gpu", doctor_gpu},
     {"mpi", doctor_mpi},
 };
+
+#define CHECKS (sizeof(check_table) / sizeof(check_table[0]))
 
 static const char *const verdict_names[] = {"ok", "warning", "fail"};
 
@@ -137,30 +143,100 @@ doctor_remedy(struct doctor_finding *finding, const char *format, ...)
     va_end(arguments);
 }
 
+// All that is found here and now, and the names of what failed.
+static bool
+run_checks(const char *directory, struct doctor_finding *findings,
+           char failed[DOCTOR_FAILED_BYTES])
+{
+    size_t length = 0;
+
+    failed[0] = '\0';
+    for (size_t i = 0; i < CHECKS; i++) {
+        check_table[i].run(directory, &findings[i]);
+        if (findings[i].verdict == DOCTOR_FAIL &&
+            length + strlen(check_table[i].name) + 2 < DOCTOR_FAILED_BYTES) {
+            length += (size_t)snprintf(
+                failed + length, DOCTOR_FAILED_BYTES - length, "%s%s",
+                length > 0 ? " " : "", check_table[i].name);
+        }
+    }
+    return failed[0] != '\0';
+}
+
+// What is between the ranks of the job. Without one nothing is to be said.
+static bool
+check_ranks(const char *failed, struct doctor_ranks *ranks,
+            struct doctor_finding *finding)
+{
+    finding->found[0] = '\0';
+    memset(ranks, 0, sizeof(*ranks));
+    if (!doctor_is_rank()) {
+        return true;
+    }
+    if (doctor_ranks_try(failed, ranks) != CASCADE_OK) {
+        doctor_found(finding, DOCTOR_FAIL, "%.380s", error_message());
+        doctor_remedy(finding, "start all ranks on machines with this release "
+                               "and the module of that MPI");
+        return false;
+    }
+    if (ranks->count > 1 && ranks->rank == 0) {
+        doctor_ranks_judge(ranks, finding);
+        return finding->verdict != DOCTOR_FAIL;
+    }
+    return true;
+}
+
+// A launcher ends the whole job when a rank fails: the first rank is to have
+// printed by then, and fails for all.
+static int
+exit_status(const struct doctor_ranks *ranks, bool good)
+{
+    bool all_good = good;
+
+    if (ranks->rank != 0) {
+        return COMMAND_OK;
+    }
+    for (uint16_t r = 1; r < ranks->count && ranks->ranks != NULL; r++) {
+        all_good = all_good && ranks->ranks[r].failed[0] == '\0';
+    }
+    return all_good ? COMMAND_OK : COMMAND_NO;
+}
+
 int
 command_doctor(int argc, char **argv)
 {
     static const char what[] =
         "Checks what this machine and DIR (else the configured cold path, else "
-        "the working directory) give the cache, and what to do about it.";
+        "the working directory) give the cache, and what to do about it. Under "
+        "mpirun or srun also how the ranks reach each other.";
     const struct argp argp = {
         options, parse, "[DIR]", what, NULL, NULL, NULL,
     };
     struct doctor_request request = {.json = false};
+    struct doctor_finding findings[CHECKS];
+    struct doctor_finding between;
+    struct doctor_ranks ranks;
     char configured[DIRECTORY_BYTES_MAX];
-    bool failed = false;
+    char failed[DOCTOR_FAILED_BYTES];
+    bool good;
+    int status;
 
     (void)argp_parse(&argp, argc, argv, 0, NULL, &request);
     if (request.directory == NULL) {
         request.directory = configured_directory(configured,
                                                  sizeof(configured));
     }
-    for (size_t i = 0; i < sizeof(check_table) / sizeof(check_table[0]); i++) {
-        struct doctor_finding finding;
-
-        check_table[i].run(request.directory, &finding);
-        failed = failed || finding.verdict == DOCTOR_FAIL;
-        (request.json ? print_json : print_text)(check_table[i].name, &finding);
+    good = !run_checks(request.directory, findings, failed);
+    good = check_ranks(failed, &ranks, &between) && good;
+    for (size_t i = 0; i < CHECKS && ranks.rank == 0; i++) {
+        (request.json ? print_json : print_text)(check_table[i].name,
+                                                 &findings[i]);
     }
-    return failed ? COMMAND_NO : COMMAND_OK;
+    if (between.found[0] != '\0') {
+        (request.json ? print_json : print_text)("ranks", &between);
+        doctor_ranks_print(&ranks, request.json);
+    }
+    status = exit_status(&ranks, good);
+    doctor_ranks_release(&ranks);
+    return status;
 }

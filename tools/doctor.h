@@ -6,9 +6,14 @@
 #ifndef TOOLS_DOCTOR_H
 #define TOOLS_DOCTOR_H
 
+#include <stdbool.h>
+
 #include "base/attributes.h"
 
 #define DOCTOR_TEXT_BYTES 384
+
+// Names of checks, with spaces.
+#define DOCTOR_FAILED_BYTES 128
 
 enum doctor_verdict {
     DOCTOR_OK = 0,
@@ -60,5 +65,9 @@ void
 doctor_gpu(const char *directory, struct doctor_finding *finding);
 void
 doctor_mpi(const char *directory, struct doctor_finding *finding);
+
+// Whether a store opened here would be one of many ranks.
+bool
+doctor_is_rank(void);
 
 #endif

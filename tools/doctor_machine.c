@@ -257,3 +257,12 @@ doctor_mpi(const char *directory, struct doctor_finding *finding)
                                                   : "no module",
                  found->choice.reason);
 }
+
+bool
+doctor_is_rank(void)
+{
+    struct probe_fabric fabric;
+
+    probe_fabric(&fabric);
+    return fabric.found.status == CASCADE_OK && fabric.found.choice.mpi;
+}
