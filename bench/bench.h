@@ -63,6 +63,9 @@ struct bench_run {
     uint64_t operations;
     uint64_t seed;
     bool tiny;
+    bool of_ranks; // the driver's needs_ranks
+    int32_t rank;
+    int32_t rank_count;            // 0: not asked
     char folder[BENCH_PATH_BYTES]; // for files of this run
 
     struct cascade *store;
@@ -92,6 +95,7 @@ struct bench_driver {
     bool moves_bytes;  // false: only times mean something
     bool holds_bytes;  // bytes are what is held, beside what could be: no speed
     bool needs_folder;
+    bool needs_ranks; // runs under a launcher only; all ranks run it together
     double bar_quantile; // that bar_ns is for
     uint64_t bar_ns;     // 0: set_up knows
     // Bytes of memory that set_up takes for a run, the store's included.
@@ -124,6 +128,13 @@ extern const struct bench_driver bench_driver_cold_get;
 extern const struct bench_driver bench_driver_cold_batch;
 extern const struct bench_driver bench_driver_restart;
 extern const struct bench_driver bench_driver_remote_near;
+extern const struct bench_driver bench_driver_rank_lookup;
+extern const struct bench_driver bench_driver_rank_lookup_idle;
+extern const struct bench_driver bench_driver_rank_lookup_batch;
+extern const struct bench_driver bench_driver_rank_get;
+extern const struct bench_driver bench_driver_rank_scale;
+extern const struct bench_driver bench_driver_rank_cold;
+extern const struct bench_driver bench_driver_rank_cold_once;
 
 // --- bench_tools.c: what drivers share
 
@@ -235,6 +246,14 @@ bench_work_batch(struct bench_run *run, struct bench_sample *sample) MUST_USE;
 // threads. Names the way in run->limit_detail.
 enum cascade_status
 bench_limit_copy(struct bench_run *run, struct bench_speed *speed) MUST_USE;
+
+// The ways it tries by themselves; NULL ends their names.
+const char *
+bench_limit_way(size_t way);
+
+enum cascade_status
+bench_limit_copy_by(struct bench_run *run, size_t way,
+                    struct bench_speed *speed) MUST_USE;
 
 // The same as one copy of everything by one thread.
 enum cascade_status

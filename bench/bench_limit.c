@@ -171,6 +171,22 @@ best_copy(struct bench_run *run,
     return CASCADE_OK;
 }
 
+const char *
+bench_limit_way(size_t way)
+{
+    return way < WAYS ? ways[way].name : NULL;
+}
+
+enum cascade_status
+bench_limit_copy_by(struct bench_run *run, size_t way,
+                    struct bench_speed *speed)
+{
+    const struct way *chosen = &ways[way];
+
+    speed->bytes = run->blocks * run->block_bytes;
+    return bench_parallel(run, copy_blocks, &chosen, &speed->ns);
+}
+
 enum cascade_status
 bench_limit_copy(struct bench_run *run, struct bench_speed *speed)
 {

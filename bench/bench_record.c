@@ -64,6 +64,9 @@ make_line(const struct bench_driver *driver, const struct bench_run *run,
     output_json_text(object, "case", run->what->name);
     output_json_unsigned(object, "block_bytes", run->block_bytes);
     output_json_unsigned(object, "threads", run->threads);
+    if (run->of_ranks) {
+        output_json_unsigned(object, "ranks", (uint64_t)run->rank_count);
+    }
     output_json_unsigned(object, "rounds", run->rounds);
     add_spread(object, "gbps", &summary->gbps);
     add_times(object, "latency_us", &summary->latency);

@@ -15,6 +15,7 @@
 #include "base/machine.h"
 #include "base/units.h"
 #include "bench/bench.h"
+#include "tools/probe.h"
 
 #define LATENCIES_MAX ((uint64_t)4 << 20)
 
@@ -22,14 +23,29 @@
 #define DISK_TIMES 6
 
 static const struct bench_driver *const drivers[] = {
-    &bench_driver_id,           &bench_driver_put,
-    &bench_driver_put_known,    &bench_driver_if_absent,
-    &bench_driver_first_put,    &bench_driver_get,
-    &bench_driver_acquire,      &bench_driver_exists,
-    &bench_driver_exists_batch, &bench_driver_batch_get,
-    &bench_driver_cold_write,   &bench_driver_cold_get,
-    &bench_driver_fill,         &bench_driver_cold_batch,
-    &bench_driver_restart,      &bench_driver_remote_near,
+    &bench_driver_id,
+    &bench_driver_put,
+    &bench_driver_put_known,
+    &bench_driver_if_absent,
+    &bench_driver_first_put,
+    &bench_driver_get,
+    &bench_driver_acquire,
+    &bench_driver_exists,
+    &bench_driver_exists_batch,
+    &bench_driver_batch_get,
+    &bench_driver_cold_write,
+    &bench_driver_cold_get,
+    &bench_driver_fill,
+    &bench_driver_cold_batch,
+    &bench_driver_restart,
+    &bench_driver_remote_near,
+    &bench_driver_rank_lookup,
+    &bench_driver_rank_lookup_idle,
+    &bench_driver_rank_get,
+    &bench_driver_rank_lookup_batch,
+    &bench_driver_rank_scale,
+    &bench_driver_rank_cold,
+    &bench_driver_rank_cold_once,
 };
 
 const struct bench_driver *
@@ -62,6 +78,16 @@ available_memory(void)
     }
     machine_read(file_system_real(), "", &limits);
     return units_min(bytes, limits.memory_bytes);
+}
+
+// Whether a launcher started this process as one of several ranks, or may have.
+static bool
+is_rank(void)
+{
+    struct probe_fabric fabric;
+
+    probe_fabric(&fabric);
+    return fabric.found.status == CASCADE_OK && fabric.found.choice.mpi;
 }
 
 // True if there is not enough memory or disk; says why.
@@ -135,6 +161,14 @@ bench_run_measure(const struct bench_driver *driver, struct bench_run *run,
     enum cascade_status status;
 
     skip[0] = '\0';
+    if (driver->needs_ranks && !is_rank()) {
+        (void)snprintf(skip, skip_bytes,
+                       "it is for ranks: mpirun -n 2 cascade "
+                       "bench %s",
+                       run->what->name);
+        return CASCADE_OK;
+    }
+    run->of_ranks = driver->needs_ranks;
     if (is_too_large(driver, run, skip, skip_bytes)) {
         return CASCADE_OK;
     }

@@ -98,6 +98,10 @@ set_options(const struct bench_run *run, struct cascade_options *options,
         status = set_number(options, "max_blocks",
                             units_max((uint64_t)run->blocks * 3, 4096));
     }
+    // What is measured between ranks stays between them.
+    if (status == CASCADE_OK && run->of_ranks) {
+        status = cascade_options_set(options, "locality_aware", "false");
+    }
     if (status == CASCADE_OK && run->what->dedup[0] != '\0') {
         status = cascade_options_set(options, "dedup", run->what->dedup);
     }

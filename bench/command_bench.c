@@ -219,7 +219,9 @@ measure(struct request *request, const struct bench_driver *driver,
     if (status == CASCADE_OK) {
         status = bench_run_measure(driver, run, skip, sizeof(skip));
     }
-    if (status == CASCADE_OK && skip[0] != '\0') {
+    if (status == CASCADE_OK && run->rank != 0) {
+        // The first of many ranks records for all.
+    } else if (status == CASCADE_OK && skip[0] != '\0') {
         bench_record_skip(run, skip, request->json);
     } else if (status == CASCADE_OK) {
         request->unclean |= !bench_record_print(driver, run, request->json);
