@@ -211,6 +211,9 @@ open_cluster(struct store_cluster *cluster, const struct fabric *fabric,
         status = store_cluster_spill_open(cluster);
     }
     if (status == CASCADE_OK) {
+        status = store_cluster_adopt_open(cluster);
+    }
+    if (status == CASCADE_OK) {
         status = directory_leases_create(
             cluster->allocator, store->settings.max_blocks, &cluster->leases);
     }
@@ -444,6 +447,7 @@ store_cluster_close(struct cascade *store)
     fabric_node_close(cluster->node);
     directory_leases_destroy(cluster->leases);
     directory_home_destroy(cluster->home);
+    store_cluster_adopt_close(cluster);
     store_cluster_spill_close(cluster);
     store_cluster_registry_close(cluster);
     allocator_release(allocator, cluster->outbox.gone);
