@@ -28,6 +28,17 @@ block_version_compare(struct block_version a, struct block_version b)
     return 0;
 }
 
+// The smallest version above. A binding that is renamed to it stays below all
+// that was given since, so that no clear or removal is overtaken by it.
+static inline struct block_version
+block_version_after(struct block_version version)
+{
+    if (++version.tag == 0) {
+        version.time_ns++;
+    }
+    return version;
+}
+
 static inline bool
 block_version_is_zero(struct block_version version)
 {

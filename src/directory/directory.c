@@ -131,6 +131,16 @@ directory_find_content(struct directory *directory, const struct block_id *id,
     return CASCADE_OK;
 }
 
+bool
+directory_has_copy(struct directory *directory, const struct block_id *id)
+{
+    struct directory_found found;
+
+    return directory_find_content(directory, id, &found) == CASCADE_OK &&
+           (block_place_is_set(&found.memory) ||
+            block_place_is_set(&found.cold));
+}
+
 // The content that was last listed in the slot, with its id's shard locked; NULL
 // (and nothing locked) if it is there no more.
 static const struct content *

@@ -73,6 +73,9 @@ enum directory_flags {
     // Not this rank's to keep: never written, never counted as dirty, never
     // protected. Of shared directories.
     DIRECTORY_GUEST = 64,
+    // A guest in place of what this rank kept of the key, a binding or a
+    // removal: if it goes, its home hears of that, and segments may hold it.
+    DIRECTORY_REPLACED = 128,
 };
 
 // Everything known about a key, or about a content (then key and version are
@@ -109,6 +112,8 @@ enum directory_bind_flags {
     DIRECTORY_BIND_IF_ABSENT = 2,
     DIRECTORY_BIND_SURROGATE = 4,
     DIRECTORY_BIND_GUEST = 8,
+    // Under `version` or not at all: it was given elsewhere.
+    DIRECTORY_BIND_EXACT = 16,
 };
 
 struct directory_bind {
@@ -173,6 +178,10 @@ enum cascade_status
 directory_find_content(struct directory *directory, const struct block_id *id,
                        struct directory_found *found);
 
+// A copy of the content is here.
+bool
+directory_has_copy(struct directory *directory, const struct block_id *id);
+
 // The content whose copy in memory lies in that slot, as directory_find_content.
 enum cascade_status
 directory_find_slot(struct directory *directory, uint32_t slot,
@@ -200,7 +209,8 @@ directory_key_check(const struct block_key *key);
 
 // Publishes a copy and binds the key to it, in one step: the moment at which a
 // put happens. EXISTS: if-absent and a bound key, or rebind=refused and other
-// content; then nothing changed. NO_SPACE: tables are full. On EXISTS,
+// content; then nothing changed. NO_SPACE: tables are full. STALE, with EXACT:
+// the key has a version here that is not below, or is cleared past it. On EXISTS,
 // `bound->existed` is set.
 enum cascade_status
 directory_bind(struct directory *directory, const struct directory_bind *bind,
@@ -320,7 +330,9 @@ directory_end(struct directory *directory, const struct block_key *key,
               struct block_version below, bool keep,
               struct directory_freed *freed);
 
-// Takes back a guest of just this version.
+// Takes back a guest of just this version. What this rank kept of the key before
+// does not come back: its home hears that it has gone (`binding_gone`), and it
+// stays as a removal of its version.
 void
 directory_retract(struct directory *directory, const struct block_key *key,
                   struct block_version version, struct directory_freed *freed);

@@ -107,22 +107,65 @@ may_bind(struct directory *directory, const struct binding *old,
     return CASCADE_OK;
 }
 
+// Under the key's shard: what a guest is going to stand in place of is noted. A
+// guest that stands there already passes it on. NO_SPACE: nothing changed.
+static enum cascade_status
+note_replaced(struct directory *directory, struct binding *binding,
+              uint32_t *record)
+{
+    bool is_guest = (binding->flags & DIRECTORY_GUEST) != 0;
+
+    *record = NO_RECORD;
+    if ((binding->flags & DIRECTORY_REPLACED) != 0) {
+        *record = binding->record_segment;
+    } else if (!is_guest && !block_version_is_zero(binding->version) &&
+               directory->options.shared) {
+        *record = record_pool_take(&directory->replaced_pool);
+        if (*record == NO_RECORD) {
+            return error_set(CASCADE_NO_SPACE,
+                             "too many keys of this rank are being bound anew; "
+                             "raise max_blocks");
+        }
+        directory->replaced[*record] = binding->version;
+    }
+    return CASCADE_OK;
+}
+
+static void
+forget_replaced(struct directory *directory, const struct binding *binding,
+                uint32_t record)
+{
+    if (record != NO_RECORD && (binding->flags & DIRECTORY_REPLACED) == 0) {
+        record_pool_give(&directory->replaced_pool, record);
+    }
+}
+
 // Under the key's shard: the binding's fields after a successful bind.
+// `replaced`: of a guest.
 static void
 set_binding(struct directory *directory, struct binding *binding,
             const struct directory_bind *bind, struct block_version version,
-            bool protected_now)
+            bool protected_now, uint32_t replaced)
 {
-    uint16_t older = binding->flags & (DIRECTORY_OLDER | DIRECTORY_REMOVED);
-    bool on_segments = binding->record_segment != DIRECTORY_NO_SEGMENT ||
-                       older != 0;
+    uint16_t older = binding->flags &
+                     (DIRECTORY_OLDER | DIRECTORY_REMOVED | DIRECTORY_REPLACED);
+    // A record of what a guest replaces may be on its way.
+    bool on_segments = replaced != NO_RECORD || older != 0 ||
+                       binding->record_segment != DIRECTORY_NO_SEGMENT;
 
+    if (replaced == NO_RECORD) {
+        (void)directory_take_replaced(directory, binding);
+    }
     binding->id = bind->id;
     binding->version = version;
     binding->flags = (bind->flags & DIRECTORY_BIND_GUEST) != 0
                          ? DIRECTORY_GUEST
                          : DIRECTORY_DIRTY;
     binding->record_segment = DIRECTORY_NO_SEGMENT;
+    if (replaced != NO_RECORD) {
+        binding->record_segment = replaced;
+        binding->flags |= DIRECTORY_REPLACED;
+    }
     if (on_segments) {
         binding->flags |= DIRECTORY_OLDER;
     }
@@ -182,6 +225,8 @@ bind_locked(struct directory *directory, const struct directory_bind *bind,
     struct binding *binding = directory_binding(directory, &bind->key);
     bool is_new = binding == NULL;
     bool was_live = !is_new && !directory_binding_is_removed(binding);
+    bool is_guest = (bind->flags & DIRECTORY_BIND_GUEST) != 0;
+    uint32_t replaced = NO_RECORD;
     struct binding old;
     enum cascade_status status = may_bind(directory, binding, bind, bound);
 
@@ -194,6 +239,19 @@ bind_locked(struct directory *directory, const struct directory_bind *bind,
         bound->kept = true;
         return CASCADE_OK;
     }
+    bound->version = block_version_is_zero(bind->version)
+                         ? directory_next_version(directory)
+                         : bind->version;
+    // A version reserved before a removal or a clear would lose against it.
+    if ((!is_new &&
+         block_version_compare(bound->version, binding->version) <= 0) ||
+        bound->version.time_ns <= atomic_load(&directory->cleared_ns)) {
+        if ((bind->flags & DIRECTORY_BIND_EXACT) != 0) {
+            return error_set(CASCADE_STALE,
+                             "the key was bound or cleared since");
+        }
+        bound->version = directory_next_version(directory);
+    }
     if (is_new) {
         binding = directory_binding_add(directory, &bind->key, NULL);
         if (binding == NULL) {
@@ -202,16 +260,14 @@ bind_locked(struct directory *directory, const struct directory_bind *bind,
         }
     }
     old = *binding;
-    bound->version = block_version_is_zero(bind->version)
-                         ? directory_next_version(directory)
-                         : bind->version;
-    // A version reserved before a removal or a clear would lose against it.
-    if ((!is_new && block_version_compare(bound->version, old.version) <= 0) ||
-        bound->version.time_ns <= atomic_load(&directory->cleared_ns)) {
-        bound->version = directory_next_version(directory);
+    if (is_guest) {
+        status = note_replaced(directory, binding, &replaced);
     }
-    status = name_content(directory, bind, binding, bound->version, bound);
+    if (status == CASCADE_OK) {
+        status = name_content(directory, bind, binding, bound->version, bound);
+    }
     if (status != CASCADE_OK) {
+        forget_replaced(directory, binding, replaced);
         if (is_new) {
             directory_binding_delete(directory, binding);
         }
@@ -225,7 +281,8 @@ bind_locked(struct directory *directory, const struct directory_bind *bind,
             atomic_fetch_sub(&directory->removals, 1);
         }
     }
-    set_binding(directory, binding, bind, bound->version, bound->protected_now);
+    set_binding(directory, binding, bind, bound->version, bound->protected_now,
+                replaced);
     return CASCADE_OK;
 }
 

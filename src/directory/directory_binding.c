@@ -70,12 +70,27 @@ directory_is_served(struct directory *directory, const struct binding *binding)
     return served;
 }
 
+struct block_version
+directory_take_replaced(struct directory *directory, struct binding *binding)
+{
+    struct block_version version = {0};
+
+    if ((binding->flags & DIRECTORY_REPLACED) != 0) {
+        version = directory->replaced[binding->record_segment];
+        record_pool_give(&directory->replaced_pool, binding->record_segment);
+        binding->record_segment = DIRECTORY_NO_SEGMENT;
+        binding->flags = (uint16_t)(binding->flags & ~DIRECTORY_REPLACED);
+    }
+    return version;
+}
+
 // Under the key's shard: a live binding ends at `version`. It is kept as a
 // removal where older records could come back.
 void
 directory_end_binding(struct directory *directory, struct binding *binding,
                       struct block_version version, bool keep)
 {
+    (void)directory_take_replaced(directory, binding);
     atomic_fetch_sub(&directory->live_keys, 1);
     if (!keep) {
         directory_binding_delete(directory, binding);
@@ -86,6 +101,20 @@ directory_end_binding(struct directory *directory, struct binding *binding,
     binding->record_segment = DIRECTORY_NO_SEGMENT;
     binding->flags = DIRECTORY_REMOVED | DIRECTORY_DIRTY | DIRECTORY_OLDER;
     atomic_fetch_add(&directory->removals, 1);
+}
+
+void
+directory_end_guest(struct directory *directory, struct binding *binding)
+{
+    const struct directory_options *options = &directory->options;
+    struct block_version replaced = directory_take_replaced(directory, binding);
+    bool any = !block_version_is_zero(replaced);
+
+    if (any && options->binding_gone != NULL) {
+        options->binding_gone(options->context, &binding->key, replaced);
+    }
+    directory_end_binding(directory, binding, replaced,
+                          any && options->keep_removals);
 }
 
 bool

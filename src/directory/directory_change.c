@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Changes of bindings that bring no content: remove, protect, clear. Each gives
-// the binding a new version under its key's shard.
+// the binding a new version under its key's shard. Protection takes the next one
+// after that of the binding, so that a clear which began before does not miss it.
 
 #include <string.h>
 
@@ -114,7 +115,7 @@ directory_protect(struct directory *directory, const struct block_key *key,
     binding = directory_binding(directory, key);
     if (binding != NULL && !directory_binding_is_removed(binding)) {
         status = protect_binding(directory, binding,
-                                 directory_next_version(directory), protect,
+                                 block_version_after(binding->version), protect,
                                  found);
     }
     directory_shard_unlock(shard);

@@ -13,6 +13,10 @@
 // thread that may be at it.
 #define MORE_REFERENCES (POOL_THREADS_MAX + 1)
 
+// So many guests may stand in place of something, for a part of all keys.
+#define REPLACED_PART 8
+#define REPLACED_MIN 1024
+
 static uint32_t
 buckets_for(uint32_t records)
 {
@@ -51,6 +55,24 @@ init_locks(struct directory *directory)
     }
     check(pthread_mutex_init(&directory->load_lock, NULL) == 0);
     check(pthread_cond_init(&directory->load_settled, NULL) == 0);
+}
+
+// For guests in place of what this rank kept: puts that their homes have not
+// answered, and copies of what was removed here and bound elsewhere since.
+static enum cascade_status
+create_replaced(struct directory *directory)
+{
+    const struct allocator *allocator = directory->options.allocator;
+    uint32_t count = directory->options.max_keys / REPLACED_PART + REPLACED_MIN;
+
+    directory->replaced = allocator_array(allocator, count,
+                                          sizeof(struct block_version));
+    if (directory->replaced == NULL) {
+        return error_set(CASCADE_NO_MEMORY,
+                         "no memory for an index of %u keys; lower max_blocks",
+                         directory->options.max_keys);
+    }
+    return record_pool_init(&directory->replaced_pool, allocator, count);
 }
 
 // Everything that may fail; directory_destroy takes back what was taken.
@@ -92,6 +114,9 @@ create_tables(struct directory *directory)
     if (status == CASCADE_OK) {
         status = record_pool_init(&directory->reference_pool, allocator,
                                   references);
+    }
+    if (status == CASCADE_OK && directory->options.shared) {
+        status = create_replaced(directory);
     }
     if (status == CASCADE_OK) {
         status = directory_keys_init(&directory->keys, allocator, keys);
@@ -135,6 +160,7 @@ directory_destroy(struct directory *directory)
     }
     allocator = directory->options.allocator;
     directory_keys_fini(&directory->keys, allocator);
+    record_pool_fini(&directory->replaced_pool, allocator);
     record_pool_fini(&directory->reference_pool, allocator);
     record_pool_fini(&directory->content_pool, allocator);
     record_pool_fini(&directory->binding_pool, allocator);
@@ -147,6 +173,7 @@ directory_destroy(struct directory *directory)
     allocator_release(allocator, directory->key_table);
     allocator_release(allocator, directory->id_table);
     allocator_release(allocator, directory->slot_contents);
+    allocator_release(allocator, directory->replaced);
     allocator_release(allocator, directory->references);
     allocator_release(allocator, directory->contents);
     allocator_release(allocator, directory->bindings);

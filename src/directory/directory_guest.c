@@ -52,6 +52,7 @@ directory_confirm(struct directory *directory, const struct block_key *key,
         if ((binding->flags & DIRECTORY_GUEST) == 0) {
             status = CASCADE_OK;
         } else if (keep_reference(directory, binding)) {
+            (void)directory_take_replaced(directory, binding);
             binding->flags = (uint16_t)(binding->flags & ~DIRECTORY_GUEST);
             binding->flags |= DIRECTORY_DIRTY;
             status = CASCADE_OK;
@@ -76,13 +77,18 @@ directory_end(struct directory *directory, const struct block_key *key,
     if (binding != NULL && !directory_binding_is_removed(binding) &&
         block_version_compare(binding->version, below) < 0) {
         bool is_guest = (binding->flags & DIRECTORY_GUEST) != 0;
+        struct block_version version = binding->version;
 
         // A removal of its own version hides what segments hold of it, and
-        // nothing that was bound since.
+        // nothing that was bound since. Of what a guest stands in place of it is
+        // kept in any case: it may be a removal itself.
         directory_drop_reference(directory, binding, freed);
-        directory_end_binding(directory, binding, binding->version,
-                              keep && !is_guest &&
-                                  directory->options.keep_removals);
+        if (is_guest) {
+            version = directory_take_replaced(directory, binding);
+            keep = !block_version_is_zero(version);
+        }
+        directory_end_binding(directory, binding, version,
+                              keep && directory->options.keep_removals);
     }
     directory_shard_unlock(shard);
 }
@@ -100,7 +106,7 @@ directory_retract(struct directory *directory, const struct block_key *key,
     if (binding != NULL && (binding->flags & DIRECTORY_GUEST) != 0 &&
         block_version_compare(binding->version, version) == 0) {
         directory_drop_reference(directory, binding, freed);
-        directory_end_binding(directory, binding, version, false);
+        directory_end_guest(directory, binding);
     }
     directory_shard_unlock(shard);
 }

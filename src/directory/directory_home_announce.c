@@ -22,7 +22,7 @@ tell_loser(struct directory_home *home, uint16_t rank,
             home->options.keep_removals ? DIRECTORY_MESSAGE_KEEP_REMOVAL : 0);
     } else {
         directory_home_recall_notice(home, rank, key,
-                                     directory_home_after(version), 0);
+                                     block_version_after(version), 0);
     }
 }
 
@@ -97,7 +97,7 @@ announce(struct directory_home *home, uint16_t from,
     }
     if (entry == NULL) {
         directory_home_recall_notice(home, from, &announced->key,
-                                     directory_home_after(announced->version),
+                                     block_version_after(announced->version),
                                      0);
         return CASCADE_NO_SPACE;
     }

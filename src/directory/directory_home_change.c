@@ -133,13 +133,15 @@ static void
 commit_remove(struct directory_home *home, struct directory_home_change *change)
 {
     struct directory_home_key *entry = directory_home_key(home, &change->key);
+    bool was_live = directory_home_is_live(entry);
 
     directory_home_raise_floor(home, change->version);
     if (entry != NULL) {
         directory_home_lease_clear(entry);
         directory_home_key_end(home, entry, change->version);
     }
-    answer_version(home, change, CASCADE_OK, change->version);
+    answer_version(home, change, was_live ? CASCADE_OK : CASCADE_NOT_FOUND,
+                   change->version);
 }
 
 static enum verdict
@@ -147,7 +149,10 @@ decide_remove(struct directory_home *home, struct directory_home_change *change)
 {
     struct directory_home_key *entry = directory_home_key(home, &change->key);
 
-    if (!directory_home_is_live(entry)) {
+    // What ended for want of bytes may be served by leases yet: nobody may be
+    // told that there is nothing, and find it afterwards.
+    if (!directory_home_is_live(entry) &&
+        !directory_home_recall_needed(home, entry, change)) {
         answer_version(home, change, CASCADE_NOT_FOUND, change->version);
         return ENDED;
     }
@@ -177,7 +182,9 @@ decide_protect(struct directory_home *home,
         answer_version(home, change, CASCADE_OK, entry->version);
         return ENDED;
     }
-    change->version = home->options.out.next_version(home->options.out.context);
+    // Not from the clock: a clear that this home has not heard of yet goes by
+    // when the key was bound.
+    change->version = block_version_after(entry->version);
     return ASK;
 }
 
@@ -190,7 +197,7 @@ void_what_was_asked(struct directory_home *home,
 {
     directory_home_raise_floor(home, change->version);
     directory_home_recall_notice(home, change->rank, &change->key,
-                                 directory_home_after(change->version), 0);
+                                 block_version_after(change->version), 0);
 }
 
 static void

@@ -285,16 +285,6 @@ directory_home_is_live(const struct directory_home_key *entry)
     return entry != NULL && (entry->flags & DIRECTORY_HOME_REMOVED) == 0;
 }
 
-// The smallest version above.
-static inline struct block_version
-directory_home_after(struct block_version version)
-{
-    if (++version.tag == 0) {
-        version.time_ns++;
-    }
-    return version;
-}
-
 static inline uint64_t
 directory_home_key_bytes(const struct directory_home_key *entry)
 {

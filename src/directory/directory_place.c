@@ -38,17 +38,20 @@ static void
 lose_binding(struct directory *directory, struct binding *binding)
 {
     const struct directory_options *options = &directory->options;
-    bool is_guest = (binding->flags & DIRECTORY_GUEST) != 0;
     struct block_version version = options->shared
                                        ? binding->version
                                        : directory_next_version(directory);
 
-    if (!is_guest && options->binding_gone != NULL) {
+    if ((binding->flags & DIRECTORY_GUEST) != 0) {
+        directory_end_guest(directory, binding);
+        return;
+    }
+    if (options->binding_gone != NULL) {
         options->binding_gone(options->context, &binding->key,
                               binding->version);
     }
     directory_end_binding(directory, binding, version,
-                          !is_guest && options->rebind_allowed &&
+                          options->rebind_allowed &&
                               directory_may_be_on_segments(directory, binding));
 }
 

@@ -56,7 +56,8 @@ outrank_record(struct directory *directory, const struct block_key *key,
         binding->version = directory_next_version(directory);
         binding->record_segment = DIRECTORY_NO_SEGMENT;
         binding->flags |= DIRECTORY_DIRTY;
-    } else if (block_version_compare(binding->version, version) < 0) {
+    } else if ((binding->flags & DIRECTORY_GUEST) == 0 &&
+               block_version_compare(binding->version, version) < 0) {
         renew_version(directory, binding);
     }
 }
@@ -75,7 +76,8 @@ directory_note_record(struct directory *directory, const struct block_key *key,
         block_version_compare(binding->version, version) == 0) {
         // A removal may have the version of what it removed, whose record
         // lands late: then its own is wanted still.
-        if (directory_binding_is_removed(binding) == removal) {
+        if (directory_binding_is_removed(binding) == removal &&
+            (binding->flags & DIRECTORY_GUEST) == 0) {
             binding->flags = (uint16_t)(binding->flags & ~DIRECTORY_DIRTY);
             binding->record_segment = segment;
         }
@@ -94,7 +96,8 @@ directory_forget_record(struct directory *directory,
 
     directory_shard_lock(shard);
     binding = directory_binding(directory, key);
-    if (binding != NULL && binding->record_segment == segment) {
+    if (binding != NULL && (binding->flags & DIRECTORY_REPLACED) == 0 &&
+        binding->record_segment == segment) {
         binding->record_segment = DIRECTORY_NO_SEGMENT;
         binding->flags |= DIRECTORY_DIRTY | DIRECTORY_OLDER;
     }
@@ -137,7 +140,8 @@ directory_dirty_bindings(struct directory *directory, const struct block_id *id)
 
         directory_shard_lock(shard);
         binding = directory_binding(directory, &key);
-        if (binding != NULL && !directory_binding_is_removed(binding)) {
+        if (binding != NULL &&
+            (binding->flags & (DIRECTORY_REMOVED | DIRECTORY_GUEST)) == 0) {
             if (binding->record_segment != DIRECTORY_NO_SEGMENT) {
                 binding->flags |= DIRECTORY_OLDER;
             }

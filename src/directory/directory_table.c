@@ -177,6 +177,7 @@ directory_binding_delete(struct directory *directory, struct binding *binding)
         link = &directory->bindings[*link].next;
     }
     *link = binding->next;
+    (void)directory_take_replaced(directory, binding);
     if (binding->key_handle != DIRECTORY_NO_KEY) {
         directory_keys_remove(&directory->keys, binding->key_handle,
                               binding->key_bytes);

@@ -28,7 +28,9 @@ struct binding {
     struct block_id id;
     struct block_version version;
     uint32_t next;
-    uint32_t record_segment; // DIRECTORY_NO_SEGMENT: none known
+    // DIRECTORY_NO_SEGMENT: none known. With REPLACED, which of `replaced`: no
+    // record of a guest is anywhere.
+    uint32_t record_segment;
     uint32_t key_handle;
     uint16_t key_bytes; // 0: bytes not known
     uint16_t flags;     // enum directory_flags
@@ -105,6 +107,9 @@ struct directory {
     struct record_pool binding_pool;
     struct record_pool content_pool;
     struct record_pool reference_pool;
+    // Of shared directories: what guests stand in place of.
+    struct record_pool replaced_pool;
+    struct block_version *replaced;
     struct directory_keys keys;
     _Atomic uint64_t version_time_ns; // last version given or seen
     _Atomic uint64_t protected_bytes;
@@ -333,6 +338,16 @@ directory_is_served(struct directory *directory, const struct binding *binding);
 void
 directory_end_binding(struct directory *directory, struct binding *binding,
                       struct block_version version, bool keep);
+
+// Under the key's shard: what this rank kept before the guest, a zero version if
+// nothing. Forgets it.
+struct block_version
+directory_take_replaced(struct directory *directory, struct binding *binding);
+
+// A guest ends, by its own rank's will or for want of bytes: its home hears of
+// what it stood in place of, which stays as a removal.
+void
+directory_end_guest(struct directory *directory, struct binding *binding);
 
 // A record of the key may lie on segments.
 bool

@@ -52,7 +52,8 @@ model_next_version(struct home_model *model, uint16_t rank)
 
     self->version_ns = wall_ns > self->version_ns ? wall_ns
                                                   : self->version_ns + 1;
-    return (struct block_version){self->version_ns, rank + 1U};
+    // Tags of stores lie far apart, for homes give those between.
+    return (struct block_version){self->version_ns, (rank + 1ULL) << 32};
 }
 
 uint16_t

@@ -10,6 +10,8 @@
 //   the get began, or that an earlier get has seen; nor bytes of another one;
 // - nothing is not found unless an eviction, a removal, a clear or a death can
 //   explain it; a protected binding has no eviction to explain it;
+// - a get never sees what was bound before a clear that was answered before it,
+//   or before a removal that found nothing;
 // - a put-if-absent that succeeds has found nothing that nobody took away;
 // - when quiet: each binding has one custodian, which has its bytes; no lease is
 //   older; no home has anything under way.
@@ -33,6 +35,8 @@ enum home_mutation {
     HOME_MUTATION_NO_CLEAR_FLOOR, // cleared leases may come back
     HOME_MUTATION_TWO_ADOPT,      // a silent adopter counts as a refusal
     HOME_MUTATION_EVICT_PROTECTED,
+    HOME_MUTATION_KEEP_REPLACED, // no word of what a refused name replaced
+    HOME_MUTATION_ADOPT_OVER,    // an adoption takes the place of a newer name
     HOME_MUTATION_COUNT
 };
 

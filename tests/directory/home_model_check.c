@@ -32,6 +32,7 @@ model_note_version(struct home_model *model, uint8_t key,
     record = &model->records[key][model->record_count[key]++];
     memset(record, 0, sizeof(*record));
     record->version = version;
+    record->origin = version;
     record->id = id;
     record->loss = op != NULL ? op->loss : model->loss[key];
     record->excused = op == NULL || op->excused;
@@ -47,7 +48,8 @@ model_raise(struct home_model *model, uint8_t key, struct block_version version)
 
 void
 model_check_seen(struct home_model *model, uint8_t key, uint8_t id,
-                 struct block_version version, struct block_version floor)
+                 struct block_version version, struct block_version floor,
+                 struct block_version cleared, uint32_t absent)
 {
     struct record *record = model_record(model, key, version);
 
@@ -57,6 +59,14 @@ model_check_seen(struct home_model *model, uint8_t key, uint8_t id,
     }
     if (record->id != id) {
         model_fault(model, "a version with the content of another one");
+        return;
+    }
+    if (record->answered != 0 && record->answered < absent) {
+        model_fault(model, "a binding that a removal had not found");
+        return;
+    }
+    if (block_version_compare(record->origin, cleared) < 0) {
+        model_fault(model, "a binding that was cleared");
         return;
     }
     if (block_version_compare(version, floor) >= 0) {
@@ -72,6 +82,29 @@ model_check_seen(struct home_model *model, uint8_t key, uint8_t id,
         }
     }
     model_fault(model, "an older binding after a newer one was answered");
+}
+
+bool
+model_is_given_up(struct home_model *model, uint8_t key)
+{
+    uint16_t home = model_home(model, key);
+    bool is_under_way = model->ranks[home].is_dead ||
+                        directory_home_line(model->ranks[home].home,
+                                            &model->keys[key]) != NULL;
+
+    for (uint16_t r = 0; r < model->rank_count; r++) {
+        const struct channel *channel = &model->channels[r][home];
+
+        for (uint32_t i = 0; i < channel->count; i++) {
+            uint8_t subject =
+                channel->packets[(channel->first + i) % QUEUE].subject;
+
+            is_under_way |= subject == DIRECTORY_SUBJECT_BIND ||
+                            subject == DIRECTORY_SUBJECT_GONE;
+        }
+    }
+    model->given_up[key] = model->given_up[key] && is_under_way;
+    return model->given_up[key];
 }
 
 void
@@ -138,7 +171,8 @@ check_key(struct home_model *model, uint8_t key)
         if (directory_leases_find(rank->leases, &model->keys[key],
                                   model_now(model, r), &lease)) {
             model_check_seen(model, key, (uint8_t)(lease.id.bytes[0] - 1),
-                             lease.version, model->floor[key]);
+                             lease.version, model->floor[key], model->cleared,
+                             model->absent[key]);
         }
     }
     if (keepers != (found->status == CASCADE_OK ? 1U : 0U)) {
@@ -148,7 +182,8 @@ check_key(struct home_model *model, uint8_t key)
         model_check_missed(model, key, model->floor[key]);
     } else {
         model_check_seen(model, key, (uint8_t)(found->id.bytes[0] - 1),
-                         found->version, model->floor[key]);
+                         found->version, model->floor[key], model->cleared,
+                         model->absent[key]);
     }
 }
 

@@ -56,22 +56,53 @@ some_patience(struct home_model *model)
                                        : 100 * LEASE_NS;
 }
 
+// The name goes; and what it replaced has gone when it came.
+static void
+give_up_name(struct home_model *model, const struct op *op)
+{
+    struct name *pending = &model->ranks[op->rank].pending[op->key];
+
+    if (!pending->is) {
+        return;
+    }
+    pending->is = false;
+    if (!block_version_is_zero(pending->replaced)) {
+        model->loss[op->key]++;
+        if (model->mutation != HOME_MUTATION_KEEP_REPLACED) {
+            model_tell_gone(model, op->rank, op->key, pending->replaced);
+        }
+    }
+}
+
 // A name under a version above all that was seen, and the question.
 static void
 bind_anew(struct home_model *model, uint32_t number)
 {
     struct op *op = &model->ops[number];
     struct name *pending = &model->ranks[op->rank].pending[op->key];
+    struct name *kept = &model->ranks[op->rank].kept[op->key];
 
     op->version = model_next_version(model, op->rank);
     if (model->record_count[op->key] + 4 > RECORDS) {
-        pending->is = false;
+        give_up_name(model, op);
         end(model, op);
+        return;
+    }
+    if (kept->is && (op->flags & DIRECTORY_MESSAGE_IF_ABSENT) != 0) {
+        give_up_name(model, op);
+        end(model, op); // exists, and this rank knows it
         return;
     }
     model_note_version(model, op->key, op->version, op->id, op);
     directory_leases_drop(model->ranks[op->rank].leases, &model->keys[op->key],
                           highest);
+    if (!pending->is) {
+        memset(&pending->replaced, 0, sizeof(pending->replaced));
+    }
+    if (kept->is) {
+        pending->replaced = kept->version;
+        kept->is = false;
+    }
     pending->is = true;
     pending->id = op->id;
     pending->version = op->version;
@@ -128,13 +159,17 @@ put_confirmed(struct home_model *model, struct op *op, uint64_t asked_ns,
                              bound->lease_ns, op->rank);
             install(model, op->rank, op->key, &lease);
         }
+    } else if (!self->kept[op->key].is ||
+               block_version_compare(self->kept[op->key].version, op->version) <
+                   0) {
+        model_tell_gone(model, op->rank, op->key, op->version);
     }
     if ((op->flags & DIRECTORY_MESSAGE_IF_ABSENT) != 0 && !op->is_unknown) {
         // Whatever was answered before this put began had to be gone.
         model_check_missed(model, op->key, op->floor);
     }
     if (record != NULL) {
-        record->is_answered = true;
+        record->answered = ++model->moment;
     }
     if (!op->is_unknown) {
         model_raise(model, op->key, op->version);
@@ -174,12 +209,13 @@ put_answered(struct home_model *model, uint32_t number, uint64_t asked_ns,
             }
         }
         if (block_version_compare(pending->version, op->version) == 0) {
-            pending->is = false;
+            give_up_name(model, op);
         }
         if (packet->status != CASCADE_STALE &&
             packet->status != CASCADE_EXISTS) {
             // The first question may stand in line yet.
             model->loss[op->key]++;
+            model->given_up[op->key] = true;
             model_tell_gone(model, op->rank, op->key, op->version);
         }
     }
@@ -210,7 +246,8 @@ ask_lookup(struct home_model *model, uint32_t number)
 static void
 get_done(struct home_model *model, struct op *op)
 {
-    model_check_seen(model, op->key, op->id, op->version, op->floor);
+    model_check_seen(model, op->key, op->id, op->version, op->floor,
+                     op->cleared, op->absent);
     model_raise(model, op->key, op->version);
     end(model, op);
 }
@@ -356,6 +393,10 @@ clear_answered(struct home_model *model, uint32_t number,
                 sizeof(op->version));
         return;
     }
+    if (!op->is_unknown &&
+        block_version_compare(op->version, model->cleared) > 0) {
+        model->cleared = op->version;
+    }
     for (uint8_t key = 0; key < model->key_count && !op->is_unknown; key++) {
         if (model->record_count[key] < RECORDS) {
             model_note_version(model, key, op->version, IDS, op);
@@ -386,14 +427,17 @@ change_answered(struct home_model *model, struct op *op,
         }
         if (op->flags != 0 && !model->ranks[model->rank_count - 1].is_dead &&
             block_version_compare(version, model->floor[op->key]) > 0) {
-            // From now on no eviction explains a miss, but a death does.
-            record->loss = model->loss[op->key];
-            record->excused = model->removers[op->key] > 0;
+            // No eviction explains a miss since this began, but a death does.
+            record->loss = op->loss;
+            record->excused = op->excused || model->removers[op->key] > 0;
         }
         model_raise(model, op->key, version);
     }
     if (packet->status == CASCADE_NOT_FOUND && op->kind == OP_REMOVE) {
         model->removers[op->key]--;
+        if (op->begun > model->absent[op->key]) {
+            model->absent[op->key] = op->begun;
+        }
         model->loss[op->key]--; // this one took nothing
         model_check_missed(model, op->key, op->floor);
         model->loss[op->key]++;
@@ -444,6 +488,9 @@ model_begin(struct home_model *model, uint32_t number)
     struct directory_message_protect protect;
 
     op->floor = model->floor[op->key];
+    op->cleared = model->cleared;
+    op->absent = model->absent[op->key];
+    op->begun = ++model->moment;
     if (op->kind == OP_REMOVE) {
         model->removers[op->key]++;
         model->loss[op->key]++;
@@ -455,7 +502,8 @@ model_begin(struct home_model *model, uint32_t number)
         }
     }
     op->loss = model->loss[op->key];
-    op->excused = model->removers[op->key] > 0;
+    op->excused = model->removers[op->key] > 0 ||
+                  (op->kind == OP_PROTECT && model_is_given_up(model, op->key));
     switch (op->kind) {
     case OP_PUT:
         bind_anew(model, number);

@@ -10,7 +10,7 @@
 
 #include "base/allocator.h"
 #include "base/check.h"
-#include "directory/directory_home.h"
+#include "directory/directory_home_inner.h"
 #include "directory/directory_lease.h"
 #include "home_model.h"
 
@@ -58,6 +58,7 @@ struct name {
     bool is_protected;
     uint8_t id;
     struct block_version version;
+    struct block_version replaced; // of a pending one: what was kept before
 };
 
 struct renewal {
@@ -104,7 +105,10 @@ struct op {
     uint32_t loss; // at its start
     bool excused;  // a removal was under way at its start
     struct block_version version;
-    struct block_version floor;  // at its start
+    struct block_version floor;   // at its start
+    struct block_version cleared; // likewise
+    uint32_t absent;              // likewise
+    uint32_t begun;
     struct directory_lease late; // of a mutation
     bool has_late;
 };
@@ -112,8 +116,9 @@ struct op {
 // One version of a key.
 struct record {
     struct block_version version;
-    uint8_t id; // IDS: a removal
-    bool is_answered;
+    struct block_version origin; // with which its content was bound
+    uint8_t id;                  // IDS: a removal
+    uint32_t answered;           // when its put was; 0: not, or not with a yes
     bool excused;
     uint32_t loss;
 };
@@ -133,6 +138,11 @@ struct home_model {
     struct record records[KEYS_MAX][RECORDS];
     uint32_t record_count[KEYS_MAX];
     struct block_version floor[KEYS_MAX];
+    struct block_version cleared; // the highest clear that was answered
+    bool given_up[KEYS_MAX];      // puts whose client has gone may still come
+    // When the last removal began that was told that there was nothing.
+    uint32_t absent[KEYS_MAX];
+    uint32_t moment;             // of beginnings and answers
     uint32_t loss[KEYS_MAX];     // events that may explain a miss
     uint32_t removers[KEYS_MAX]; // removals and clears under way
     struct block_key keys[KEYS_MAX];
@@ -220,7 +230,12 @@ model_raise(struct home_model *model, uint8_t key,
 
 void
 model_check_seen(struct home_model *model, uint8_t key, uint8_t id,
-                 struct block_version version, struct block_version floor);
+                 struct block_version version, struct block_version floor,
+                 struct block_version cleared, uint32_t absent);
+
+// A put of the key whose client has gone may still take something away.
+bool
+model_is_given_up(struct home_model *model, uint8_t key);
 
 void
 model_check_missed(struct home_model *model, uint8_t key,

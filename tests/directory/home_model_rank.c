@@ -54,7 +54,13 @@ adopt(struct home_model *model, uint16_t rank,
     uint8_t key = model_key(model, &said->key);
     uint8_t id = (uint8_t)(said->id.bytes[0] - 1);
     struct name *kept = &self->kept[key];
+    struct name *pending = &self->pending[key];
 
+    // The catalogue has one name for a key: the newer one.
+    if (model->mutation != HOME_MUTATION_ADOPT_OVER && pending->is &&
+        block_version_compare(pending->version, said->version) >= 0) {
+        return CASCADE_NOT_FOUND;
+    }
     if (!model_has(model, rank, id) ||
         block_version_compare(said->version, self->cleared) < 0 ||
         (kept->is && block_version_compare(kept->version, said->version) > 0)) {
@@ -65,6 +71,7 @@ adopt(struct home_model *model, uint16_t rank,
     kept->version = said->version;
     kept->is_protected = (said->flags & DIRECTORY_MESSAGE_PROTECTED) != 0;
     self->guests[key].is = false;
+    pending->is = false;
     return CASCADE_OK;
 }
 

@@ -178,6 +178,8 @@ home_asks(void *context, uint16_t to, uint8_t subject, const void *data,
 
             model_note_version(model, key, renew.renewed, base.id, NULL);
             record = model_record(model, key, renew.renewed);
+            record->origin = base.origin;
+            record->answered = base.answered;
             record->loss = base.loss;
             record->excused = base.excused;
         }

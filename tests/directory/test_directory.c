@@ -18,6 +18,7 @@
 #include "base/allocator.h"
 #include "base/clock.h"
 #include "directory/directory.h"
+#include "directory_fixture.h"
 
 static struct directory *
 make(bool rebind_allowed, bool keep_removals, uint64_t budget)
@@ -38,43 +39,6 @@ make(bool rebind_allowed, bool keep_removals, uint64_t budget)
     return directory;
 }
 
-static void
-end(struct directory *directory)
-{
-    assert_true(directory_is_valid(directory));
-    directory_destroy(directory);
-}
-
-static struct block_key
-key_of(uint32_t number)
-{
-    struct block_key key;
-
-    block_key_of("test", &number, sizeof(number), &key);
-    return key;
-}
-
-static struct block_id
-id_of(uint32_t number)
-{
-    struct block_id id;
-
-    block_id_of(&number, sizeof(number), &id);
-    return id;
-}
-
-static struct block_place
-memory_place(uint32_t slot, uint32_t generation)
-{
-    return (struct block_place){
-        .tier = CASCADE_TIER_LOCAL_DRAM,
-        .slot = slot,
-        .generation = generation,
-        .offset = (uint64_t)slot * 4096,
-        .bytes = 100,
-    };
-}
-
 static struct block_place
 cold_place(uint32_t segment, uint64_t offset)
 {
@@ -84,7 +48,7 @@ cold_place(uint32_t segment, uint64_t offset)
         .slot = segment,
         .generation = 1,
         .offset = offset,
-        .bytes = 100,
+        .bytes = DIRECTORY_FIXTURE_BYTES,
     };
 }
 
@@ -93,11 +57,11 @@ bind(struct directory *directory, uint32_t key, uint32_t id,
      struct block_place place, uint32_t flags, struct directory_bound *bound)
 {
     struct directory_bind request = {
-        .key = key_of(key),
+        .key = directory_fixture_key(key),
         .key_data = &key,
         .key_bytes = sizeof(key),
-        .id = id_of(id),
-        .bytes = 100,
+        .id = directory_fixture_id(id),
+        .bytes = DIRECTORY_FIXTURE_BYTES,
         .flags = flags,
         .place = place,
     };
@@ -109,7 +73,7 @@ bind(struct directory *directory, uint32_t key, uint32_t id,
 static enum cascade_status
 find(struct directory *directory, uint32_t key, struct directory_found *found)
 {
-    struct block_key digest = key_of(key);
+    struct block_key digest = directory_fixture_key(key);
 
     return directory_find(directory, &digest, found, NULL);
 }
@@ -123,15 +87,16 @@ test_bind_and_find(void **state)
 
     (void)state;
     assert_int_equal(find(directory, 1, &found), CASCADE_NOT_FOUND);
-    assert_int_equal(bind(directory, 1, 10, memory_place(3, 1), 0, &bound),
-                     CASCADE_OK);
+    assert_int_equal(
+        bind(directory, 1, 10, directory_fixture_place(3, 1), 0, &bound),
+        CASCADE_OK);
     assert_true(bound.place_taken);
     assert_false(bound.deduplicated);
     assert_int_equal(find(directory, 1, &found), CASCADE_OK);
     assert_int_equal(found.memory.slot, 3);
     assert_int_equal(found.bytes, 100);
     assert_true((found.flags & DIRECTORY_DIRTY) != 0);
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 // Hints are asked for keys and ids that are there and that are not.
@@ -143,18 +108,19 @@ test_expecting_changes_nothing(void **state)
     struct directory_found found;
 
     (void)state;
-    assert_int_equal(bind(directory, 1, 10, memory_place(3, 1), 0, &bound),
-                     CASCADE_OK);
+    assert_int_equal(
+        bind(directory, 1, 10, directory_fixture_place(3, 1), 0, &bound),
+        CASCADE_OK);
     for (uint32_t i = 0; i < 2000; i++) {
-        struct block_key key = key_of(i);
-        struct block_id id = id_of(i);
+        struct block_key key = directory_fixture_key(i);
+        struct block_id id = directory_fixture_id(i);
 
         directory_expect(directory, &key, i % 2 == 0 ? &id : NULL);
     }
     assert_int_equal(find(directory, 1, &found), CASCADE_OK);
     assert_int_equal(found.memory.slot, 3);
     assert_int_equal(find(directory, 2, &found), CASCADE_NOT_FOUND);
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 static void
@@ -164,14 +130,16 @@ test_second_key_shares_the_copy(void **state)
     struct directory_bound bound;
     struct directory_found found;
     struct directory_freed freed;
-    struct block_key first = key_of(1);
-    struct block_key second = key_of(2);
+    struct block_key first = directory_fixture_key(1);
+    struct block_key second = directory_fixture_key(2);
 
     (void)state;
-    assert_int_equal(bind(directory, 1, 10, memory_place(3, 1), 0, &bound),
-                     CASCADE_OK);
-    assert_int_equal(bind(directory, 2, 10, memory_place(4, 1), 0, &bound),
-                     CASCADE_OK);
+    assert_int_equal(
+        bind(directory, 1, 10, directory_fixture_place(3, 1), 0, &bound),
+        CASCADE_OK);
+    assert_int_equal(
+        bind(directory, 2, 10, directory_fixture_place(4, 1), 0, &bound),
+        CASCADE_OK);
     assert_true(bound.deduplicated);
     assert_false(bound.place_taken);
     assert_int_equal(find(directory, 2, &found), CASCADE_OK);
@@ -182,7 +150,7 @@ test_second_key_shares_the_copy(void **state)
     assert_int_equal(directory_remove(directory, &second, &freed), CASCADE_OK);
     assert_true(freed.any);
     assert_int_equal(freed.memory.slot, 3);
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 static void
@@ -194,18 +162,20 @@ test_rebind_frees_the_old_content(void **state)
     struct block_version first;
 
     (void)state;
-    assert_int_equal(bind(directory, 1, 10, memory_place(3, 1), 0, &bound),
-                     CASCADE_OK);
+    assert_int_equal(
+        bind(directory, 1, 10, directory_fixture_place(3, 1), 0, &bound),
+        CASCADE_OK);
     first = bound.version;
-    assert_int_equal(bind(directory, 1, 11, memory_place(4, 1), 0, &bound),
-                     CASCADE_OK);
+    assert_int_equal(
+        bind(directory, 1, 11, directory_fixture_place(4, 1), 0, &bound),
+        CASCADE_OK);
     assert_true(bound.existed);
     assert_true(bound.freed.any);
     assert_int_equal(bound.freed.memory.slot, 3);
     assert_true(block_version_compare(bound.version, first) > 0);
     assert_int_equal(find(directory, 1, &found), CASCADE_OK);
     assert_int_equal(found.memory.slot, 4);
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 static void
@@ -216,14 +186,16 @@ test_rebind_refused_keeps_the_old(void **state)
     struct directory_found found;
 
     (void)state;
-    assert_int_equal(bind(directory, 1, 10, memory_place(3, 1), 0, &bound),
-                     CASCADE_OK);
-    assert_int_equal(bind(directory, 1, 11, memory_place(4, 1), 0, &bound),
-                     CASCADE_EXISTS);
+    assert_int_equal(
+        bind(directory, 1, 10, directory_fixture_place(3, 1), 0, &bound),
+        CASCADE_OK);
+    assert_int_equal(
+        bind(directory, 1, 11, directory_fixture_place(4, 1), 0, &bound),
+        CASCADE_EXISTS);
     assert_true(bound.existed);
     assert_int_equal(find(directory, 1, &found), CASCADE_OK);
     assert_int_equal(found.memory.slot, 3);
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 static void
@@ -233,14 +205,14 @@ test_if_absent(void **state)
     struct directory_bound bound;
 
     (void)state;
-    assert_int_equal(bind(directory, 1, 10, memory_place(3, 1),
+    assert_int_equal(bind(directory, 1, 10, directory_fixture_place(3, 1),
                           DIRECTORY_BIND_IF_ABSENT, &bound),
                      CASCADE_OK);
-    assert_int_equal(bind(directory, 1, 11, memory_place(4, 1),
+    assert_int_equal(bind(directory, 1, 11, directory_fixture_place(4, 1),
                           DIRECTORY_BIND_IF_ABSENT, &bound),
                      CASCADE_EXISTS);
     assert_true(bound.existed);
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 static enum cascade_status
@@ -265,9 +237,9 @@ test_withdraw(void **state)
     struct directory *directory = make(true, false, 0);
     struct directory_bound bound;
     struct directory_found found;
-    struct block_id id = id_of(10);
-    struct block_place place = memory_place(3, 1);
-    struct block_place other = memory_place(3, 2);
+    struct block_id id = directory_fixture_id(10);
+    struct block_place place = directory_fixture_place(3, 1);
+    struct block_place other = directory_fixture_place(3, 2);
     bool lost = false;
     int released = 0;
 
@@ -286,7 +258,7 @@ test_withdraw(void **state)
     assert_true(lost);
     assert_int_equal(released, 1);
     assert_int_equal(find(directory, 1, &found), CASCADE_NOT_FOUND);
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 // k -> a on segments, k -> b never written and evicted: b's end must outrank a.
@@ -295,8 +267,8 @@ static void
 test_withdraw_never_the_last(void **state)
 {
     struct directory *directory = make(true, true, 0);
-    struct block_id id = id_of(1);
-    struct block_place place = memory_place(1, 1);
+    struct block_id id = directory_fixture_id(1);
+    struct block_place place = directory_fixture_place(1, 1);
     struct block_place cold = cold_place(1, 4096);
     struct directory_bound bound;
     struct directory_found found;
@@ -323,7 +295,7 @@ test_withdraw_never_the_last(void **state)
                                         &lost),
                      CASCADE_OK);
     assert_false(lost);
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 static void
@@ -332,18 +304,19 @@ test_lost_rebind_leaves_a_removal(void **state)
     struct directory *directory = make(true, true, 0);
     struct directory_bound bound;
     struct directory_found found;
-    struct block_key key = key_of(1);
-    struct block_id a = id_of(10);
-    struct block_id b = id_of(11);
+    struct block_key key = directory_fixture_key(1);
+    struct block_id a = directory_fixture_id(10);
+    struct block_id b = directory_fixture_id(11);
     struct block_place cold = cold_place(5, 4096);
-    struct block_place place = memory_place(4, 1);
+    struct block_place place = directory_fixture_place(4, 1);
     struct block_version version_a;
     bool lost = false;
     int released = 0;
 
     (void)state;
-    assert_int_equal(bind(directory, 1, 10, memory_place(3, 1), 0, &bound),
-                     CASCADE_OK);
+    assert_int_equal(
+        bind(directory, 1, 10, directory_fixture_place(3, 1), 0, &bound),
+        CASCADE_OK);
     version_a = bound.version;
     assert_int_equal(directory_publish(directory, &a, &cold, true), CASCADE_OK);
     directory_note_record(directory, &key, version_a, false, 5);
@@ -357,7 +330,7 @@ test_lost_rebind_leaves_a_removal(void **state)
     assert_true((found.flags & DIRECTORY_REMOVED) != 0);
     assert_true((found.flags & DIRECTORY_DIRTY) != 0);
     assert_true(block_version_compare(found.version, version_a) > 0);
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 // A record that lands late, after its key was removed, is outranked by a
@@ -369,12 +342,13 @@ test_late_record_is_outranked(void **state)
     struct directory_bound bound;
     struct directory_found found;
     struct directory_freed freed;
-    struct block_key key = key_of(1);
+    struct block_key key = directory_fixture_key(1);
     struct block_version removed;
 
     (void)state;
-    assert_int_equal(bind(directory, 1, 10, memory_place(3, 1), 0, &bound),
-                     CASCADE_OK);
+    assert_int_equal(
+        bind(directory, 1, 10, directory_fixture_place(3, 1), 0, &bound),
+        CASCADE_OK);
     assert_int_equal(directory_remove(directory, &key, &freed), CASCADE_OK);
     assert_int_equal(directory_find_binding(directory, &key, &found),
                      CASCADE_OK);
@@ -387,7 +361,7 @@ test_late_record_is_outranked(void **state)
     assert_true(block_version_compare(found.version, removed) > 0);
     assert_true(directory_drop_removal(directory, &key,
                                        directory_next_version(directory)));
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 static void
@@ -397,9 +371,9 @@ test_protection_and_budget(void **state)
     struct directory_bound bound;
     struct directory_found found;
     struct directory_usage usage;
-    struct block_id id = id_of(10);
-    struct block_key first = key_of(1);
-    struct block_place place = memory_place(3, 1);
+    struct block_id id = directory_fixture_id(10);
+    struct block_key first = directory_fixture_key(1);
+    struct block_place place = directory_fixture_place(3, 1);
     int released = 0;
 
     (void)state;
@@ -407,7 +381,7 @@ test_protection_and_budget(void **state)
         bind(directory, 1, 10, place, DIRECTORY_BIND_PROTECT, &bound),
         CASCADE_OK);
     assert_true(bound.protected_now);
-    assert_int_equal(bind(directory, 2, 11, memory_place(4, 1),
+    assert_int_equal(bind(directory, 2, 11, directory_fixture_place(4, 1),
                           DIRECTORY_BIND_PROTECT, &bound),
                      CASCADE_OK);
     assert_true(bound.protection_refused);
@@ -425,11 +399,12 @@ test_protection_and_budget(void **state)
     // Rebind lifts protection.
     assert_int_equal(directory_protect(directory, &first, true, &found),
                      CASCADE_OK);
-    assert_int_equal(bind(directory, 1, 12, memory_place(5, 1), 0, &bound),
-                     CASCADE_OK);
+    assert_int_equal(
+        bind(directory, 1, 12, directory_fixture_place(5, 1), 0, &bound),
+        CASCADE_OK);
     directory_usage(directory, &usage);
     assert_int_equal(usage.protected_bytes, 0);
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 static void
@@ -450,7 +425,7 @@ test_clear(void **state)
     (void)state;
     for (uint32_t i = 0; i < 100; i++) {
         assert_int_equal(
-            bind(directory, i, i / 2, memory_place(i, 1), 0, &bound),
+            bind(directory, i, i / 2, directory_fixture_place(i, 1), 0, &bound),
             CASCADE_OK);
     }
     (void)directory_clear(directory, count_freed, &freed);
@@ -460,20 +435,45 @@ test_clear(void **state)
     assert_int_equal(usage.keys, 0);
     assert_int_equal(usage.contents, 0);
     assert_int_equal(usage.dirty_bytes, 0);
-    end(directory);
+    directory_fixture_end(directory);
+}
+
+// Protection gives no version from the clock: a clear that had its own before,
+// and has not come here yet, still finds the binding below it.
+static void
+test_protection_does_not_outlive_a_clear(void **state)
+{
+    struct directory *directory = make(true, true, 1000);
+    struct block_key key = directory_fixture_key(1);
+    struct block_version clear;
+    struct directory_bound bound;
+    struct directory_found found;
+    uint64_t freed = 0;
+
+    (void)state;
+    assert_int_equal(
+        bind(directory, 1, 10, directory_fixture_place(3, 1), 0, &bound),
+        CASCADE_OK);
+    clear = directory_next_version(directory);
+    assert_int_equal(directory_protect(directory, &key, true, &found),
+                     CASCADE_OK);
+    assert_true(block_version_compare(found.version, bound.version) > 0);
+    directory_clear_below(directory, clear, count_freed, &freed);
+    assert_int_equal(find(directory, 1, &found), CASCADE_NOT_FOUND);
+    directory_fixture_end(directory);
 }
 
 static struct block_label
 label_of(uint32_t key, uint32_t id, uint64_t time_ns, uint32_t flags)
 {
     struct block_label label = {
-        .key = key_of(key),
+        .key = directory_fixture_key(key),
         .version = {time_ns, 3},
         .flags = flags,
     };
 
     if ((flags & (BLOCK_LABEL_REMOVAL | BLOCK_LABEL_CLEAR)) == 0) {
-        label.id = id_of(id);
+        label.id = directory_fixture_id(id);
     }
     return label;
 }
@@ -518,7 +518,7 @@ test_load_orders_by_version(void **state)
         assert_int_equal(find(directory, 2, &found), CASCADE_NOT_FOUND);
         assert_int_equal(find(directory, 3, &found), CASCADE_NOT_FOUND);
         assert_true(directory_next_version(directory).time_ns > 300);
-        end(directory);
+        directory_fixture_end(directory);
     }
 }
 
@@ -547,7 +547,7 @@ test_load_keeps_bytes_for_later_records(void **state)
     assert_int_equal(find(directory, 3, &found), CASCADE_OK);
     assert_int_equal(found.cold.offset, 8192);
     assert_int_equal(find(directory, 4, &found), CASCADE_NOT_FOUND);
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 // Of two copies of this job the younger one is served.
@@ -568,7 +568,7 @@ test_load_prefers_the_younger_copy(void **state)
         directory_load_finish(directory, zero);
         assert_int_equal(find(directory, 1, &found), CASCADE_OK);
         assert_int_equal(found.cold.slot, 2);
-        end(directory);
+        directory_fixture_end(directory);
     }
 }
 
@@ -591,7 +591,7 @@ test_load_makes_room_among_the_dead(void **state)
         assert_int_equal(found.cold.offset,
                          4096 + (uint64_t)(5900 + key) * 4096);
     }
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 static void
@@ -611,7 +611,7 @@ test_load_clear_and_floor(void **state)
     assert_int_equal(find(directory, 1, &found), CASCADE_NOT_FOUND);
     assert_int_equal(find(directory, 2, &found), CASCADE_NOT_FOUND);
     assert_int_equal(find(directory, 3, &found), CASCADE_OK);
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 static void
@@ -628,8 +628,9 @@ test_scan_sees_each_once(void **state)
 
     (void)state;
     for (uint32_t i = 0; i < 300; i++) {
-        assert_int_equal(bind(directory, i, i, memory_place(i, 1), 0, &bound),
-                         CASCADE_OK);
+        assert_int_equal(
+            bind(directory, i, i, directory_fixture_place(i, 1), 0, &bound),
+            CASCADE_OK);
     }
     while (count > 0) {
         count = directory_scan(directory, &cursor, DIRECTORY_DIRTY, found, 64,
@@ -648,7 +649,7 @@ test_scan_sees_each_once(void **state)
     for (size_t i = 0; i < 300; i++) {
         assert_int_equal(seen[i], 1);
     }
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 static void
@@ -657,24 +658,24 @@ test_full_table_refuses_and_recovers(void **state)
     struct directory *directory = make(true, false, 0);
     struct directory_bound bound;
     struct directory_freed freed;
-    struct block_key key = key_of(0);
+    struct block_key key = directory_fixture_key(0);
     enum cascade_status status = CASCADE_OK;
     uint32_t count = 0;
 
     (void)state;
     while (status == CASCADE_OK && count < 5000) {
-        status = bind(directory, count, count, memory_place(count, 1), 0,
-                      &bound);
+        status = bind(directory, count, count,
+                      directory_fixture_place(count, 1), 0, &bound);
         count += status == CASCADE_OK ? 1 : 0;
     }
     assert_int_equal(status, CASCADE_NO_SPACE);
     assert_int_equal(count, 2048);
     assert_true(directory_is_valid(directory));
     assert_int_equal(directory_remove(directory, &key, &freed), CASCADE_OK);
-    assert_int_equal(
-        bind(directory, 9999, 9999, memory_place(9999, 1), 0, &bound),
-        CASCADE_OK);
-    end(directory);
+    assert_int_equal(bind(directory, 9999, 9999,
+                          directory_fixture_place(9999, 1), 0, &bound),
+                     CASCADE_OK);
+    directory_fixture_end(directory);
 }
 
 struct worker {
@@ -703,13 +704,13 @@ churn(void *context)
         struct directory_found found;
         struct directory_freed freed;
         uint32_t key = next_random(worker, 40);
-        struct block_key digest = key_of(key);
+        struct block_key digest = directory_fixture_key(key);
 
         switch (next_random(worker, 5)) {
         case 0:
         case 1:
             (void)bind(directory, key, next_random(worker, 20),
-                       memory_place(worker->number * 100000 + i, 1),
+                       directory_fixture_place(worker->number * 100000 + i, 1),
                        next_random(worker, 4) == 0 ? DIRECTORY_BIND_PROTECT : 0,
                        &bound);
             break;
@@ -748,7 +749,7 @@ test_threads(void **state)
     for (uint32_t i = 0; i < 4; i++) {
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     }
-    end(directory);
+    directory_fixture_end(directory);
 }
 
 int
@@ -767,6 +768,7 @@ main(void)
         cmocka_unit_test(test_late_record_is_outranked),
         cmocka_unit_test(test_protection_and_budget),
         cmocka_unit_test(test_clear),
+        cmocka_unit_test(test_protection_does_not_outlive_a_clear),
         cmocka_unit_test(test_load_orders_by_version),
         cmocka_unit_test(test_load_keeps_bytes_for_later_records),
         cmocka_unit_test(test_load_prefers_the_younger_copy),

@@ -285,8 +285,9 @@ protection_asks_the_custodian(void **state)
 {
     struct home_fixture *f = *state;
     struct home_ask *ask;
+    struct block_version version;
+    struct block_version given;
     uint64_t protect;
-    uint64_t version;
 
     home_expect(f, home_protect(f, 3, 1, true), CASCADE_NOT_FOUND);
     (void)home_bind(f, 2, 1, 10, 100, 0);
@@ -296,14 +297,15 @@ protection_asks_the_custodian(void **state)
     ask = home_asked(f, 2, DIRECTORY_SUBJECT_RENEW);
     assert_int_equal(ask->data.renew.version.time_ns, 100);
     assert_int_equal(ask->data.renew.flags, DIRECTORY_MESSAGE_PROTECTED);
-    version = ask->data.renew.renewed.time_ns;
-    assert_true(version > 100);
+    version = ask->data.renew.renewed;
+    assert_true(block_version_compare(version, home_version(100)) > 0);
     home_reply(f, ask, CASCADE_OK);
-    assert_int_equal(home_expect(f, protect, CASCADE_OK)->data.version.time_ns,
-                     version);
+    given = home_expect(f, protect, CASCADE_OK)->data.version;
+    assert_int_equal(block_version_compare(given, version), 0);
     assert_true(f->is_protected);
     assert_int_equal(home_lookup(f, 4, 1).flags, DIRECTORY_MESSAGE_PROTECTED);
-    assert_int_equal(home_lookup(f, 4, 1).version.time_ns, version);
+    given = home_lookup(f, 4, 1).version;
+    assert_int_equal(block_version_compare(given, version), 0);
     home_expect(f, home_protect(f, 3, 1, true), CASCADE_OK); // already
     assert_int_equal(home_open_asks(f), 0);
     protect = home_protect(f, 3, 1, false);
@@ -649,6 +651,7 @@ clear_meets_changes_under_way(void **state)
 {
     struct home_fixture *f = *state;
     struct home_ask *ask;
+    struct block_version renewed;
     uint64_t bind;
     uint64_t protect;
 
@@ -661,19 +664,61 @@ clear_meets_changes_under_way(void **state)
     directory_home_clear(f->home, home_version(500));
     home_reply(f, home_asked(f, 2, DIRECTORY_SUBJECT_RECALL), CASCADE_OK);
     home_expect(f, bind, CASCADE_STALE);
-    home_reply(f, home_asked(f, 2, DIRECTORY_SUBJECT_RENEW), CASCADE_OK);
+    ask = home_asked(f, 2, DIRECTORY_SUBJECT_RENEW);
+    renewed = ask->data.renew.renewed;
+    home_reply(f, ask, CASCADE_OK);
     home_expect(f, protect, CASCADE_NOT_FOUND);
     // What was renewed past the clear is void.
     ask = &f->asks[f->ask_count - 1];
     assert_int_equal(ask->subject, DIRECTORY_SUBJECT_RECALL);
     assert_int_equal(ask->to, 2);
-    assert_true(ask->data.recall.below.time_ns > 102);
+    assert_true(block_version_compare(ask->data.recall.below, renewed) > 0);
     home_reply(f, home_asked(f, 2, DIRECTORY_SUBJECT_ADOPT), CASCADE_OK);
     ask = &f->asks[f->ask_count - 1];
     assert_int_equal(ask->subject, DIRECTORY_SUBJECT_RECALL);
     for (uint32_t key = 1; key <= 3; key++) {
         assert_int_equal(home_lookup(f, 4, key).status, CASCADE_NOT_FOUND);
     }
+}
+
+// The clear has its version, and this home protects before it hears of it: the
+// binding is as old as its content all the same.
+static void
+protection_carries_nothing_past_a_clear(void **state)
+{
+    struct home_fixture *f = *state;
+    uint64_t protect;
+
+    (void)home_bind(f, 2, 1, 10, 100, 0);
+    protect = home_protect(f, 3, 1, true);
+    home_reply(f, home_asked(f, 2, DIRECTORY_SUBJECT_RENEW), CASCADE_OK);
+    home_expect(f, protect, CASCADE_OK);
+    directory_home_clear(f->home, (struct block_version){101, 0});
+    assert_int_equal(home_lookup(f, 4, 1).status, CASCADE_NOT_FOUND);
+    assert_false(f->is_protected);
+}
+
+// The binding went for want of bytes, and a lease still serves it: a removal does
+// not say that there is nothing before that has ended.
+static void
+removal_of_nothing_recalls_leases(void **state)
+{
+    struct home_fixture *f = *state;
+    uint64_t remove;
+
+    (void)home_bind(f, 2, 1, 10, 100, 0);
+    (void)home_lookup(f, 3, 1);
+    home_gone(f, 2, 1, home_version(100));
+    home_reply(f, home_asked(f, 2, DIRECTORY_SUBJECT_ADOPT), CASCADE_NOT_FOUND);
+    home_reply(f, home_asked(f, 3, DIRECTORY_SUBJECT_ADOPT), CASCADE_NOT_FOUND);
+    assert_int_equal(home_lookup(f, 4, 1).status, CASCADE_NOT_FOUND);
+    remove = home_remove(f, 4, 1);
+    home_expect_none(f, remove);
+    home_reply(f, home_asked(f, 2, DIRECTORY_SUBJECT_RECALL), CASCADE_OK);
+    home_reply(f, home_asked(f, 3, DIRECTORY_SUBJECT_RECALL), CASCADE_OK);
+    home_expect(f, remove, CASCADE_NOT_FOUND);
+    home_expect(f, home_remove(f, 4, 1), CASCADE_NOT_FOUND);
+    assert_int_equal(home_open_asks(f), 0);
 }
 
 static void
@@ -998,6 +1043,8 @@ main(void)
         unit(full_table_answers_no_space),
         unit(cleared_bindings_are_recalled_before_others),
         unit(clear_meets_changes_under_way),
+        unit(protection_carries_nothing_past_a_clear),
+        unit(removal_of_nothing_recalls_leases),
         unit(highest_announced_version_wins),
         unit(announced_removals_hide_what_is_older),
         unit(announcement_waits_for_leases),

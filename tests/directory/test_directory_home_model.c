@@ -23,8 +23,28 @@
 #define SEEDS 20000
 #define MUTATION_SEEDS 5000
 
+// Seeds that found something once, in the protocol or in the model.
+static const uint64_t known[] = {21, 50, 397933};
+
 static uint64_t seeds = SEEDS;
 static uint64_t first = 1;
+
+static void
+known_seeds_find_nothing_any_more(void **state)
+{
+    struct home_model *model = home_model_create();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        const char *fault =
+            home_model_run(model, known[i], HOME_MUTATION_NONE, false).fault;
+
+        if (fault != NULL) {
+            fail_msg("seed %llu: %s", (unsigned long long)known[i], fault);
+        }
+    }
+    home_model_destroy(model);
+}
 
 static void
 no_seed_finds_a_fault(void **state)
@@ -86,6 +106,7 @@ int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(known_seeds_find_nothing_any_more),
         cmocka_unit_test(no_seed_finds_a_fault),
         cmocka_unit_test(every_mutation_is_found),
     };

@@ -15,16 +15,8 @@
 #include <cmocka.h>
 
 #include "directory/directory_lease.h"
+#include "directory_fixture.h"
 #include "support/allocator_failing.h"
-
-static struct block_key
-key_of(uint32_t number)
-{
-    struct block_key key;
-
-    block_key_of("test", &number, sizeof(number), &key);
-    return key;
-}
 
 static struct block_version
 version_of(uint64_t time_ns)
@@ -68,7 +60,7 @@ static void
 ends_by_itself(void **state)
 {
     struct directory_leases *leases = *state;
-    struct block_key key = key_of(1);
+    struct block_key key = directory_fixture_key(1);
     struct directory_lease lease = lease_of(5, 100);
     struct directory_lease found;
 
@@ -85,7 +77,7 @@ static void
 newest_version_stays(void **state)
 {
     struct directory_leases *leases = *state;
-    struct block_key key = key_of(1);
+    struct block_key key = directory_fixture_key(1);
     struct directory_lease lease = lease_of(5, 100);
     struct directory_lease found;
 
@@ -104,7 +96,7 @@ static void
 drops_below_only(void **state)
 {
     struct directory_leases *leases = *state;
-    struct block_key key = key_of(1);
+    struct block_key key = directory_fixture_key(1);
     struct directory_lease lease = lease_of(5, 100);
     struct directory_lease found;
 
@@ -124,7 +116,8 @@ static void
 nothing_below_a_clear_comes_back(void **state)
 {
     struct directory_leases *leases = *state;
-    struct block_key keys[2] = {key_of(1), key_of(2)};
+    struct block_key keys[2] = {directory_fixture_key(1),
+                                directory_fixture_key(2)};
     struct directory_lease old = lease_of(5, 100);
     struct directory_lease newer = lease_of(9, 100);
     struct directory_lease found;
@@ -143,7 +136,7 @@ static void
 hint_belongs_to_a_version(void **state)
 {
     struct directory_leases *leases = *state;
-    struct block_key key = key_of(1);
+    struct block_key key = directory_fixture_key(1);
     struct directory_lease lease = lease_of(5, 100);
     struct block_place hint = {.tier = CASCADE_TIER_REMOTE_DRAM, .rank = 9};
     struct directory_lease found;
@@ -168,7 +161,7 @@ static void
 remote_hits_decay(void **state)
 {
     struct directory_leases *leases = *state;
-    struct block_key key = key_of(1);
+    struct block_key key = directory_fixture_key(1);
     struct directory_lease lease = lease_of(5, 100);
 
     assert_int_equal(directory_leases_note_remote(leases, &key, 0, 10), 0);
@@ -190,14 +183,14 @@ static void
 room_is_made_by_the_hand(void **state)
 {
     struct directory_leases *leases = *state;
-    struct block_key used = key_of(0);
+    struct block_key used = directory_fixture_key(0);
     struct directory_lease lease = lease_of(5, 100);
     struct directory_lease found;
     uint64_t count;
 
     directory_leases_install(leases, &used, &lease);
     for (uint32_t i = 1; i < 20000; i++) {
-        struct block_key key = key_of(i);
+        struct block_key key = directory_fixture_key(i);
 
         directory_leases_install(leases, &key, &lease);
         assert_true(directory_leases_find(leases, &used, 1, &found));
@@ -220,7 +213,7 @@ look(void *context)
 
     while (!atomic_load(&race->stop)) {
         for (uint32_t i = 0; i < 8; i++) {
-            struct block_key key = key_of(i);
+            struct block_key key = directory_fixture_key(i);
 
             (void)directory_leases_note_remote(race->leases, &key, 1, 10);
             if (directory_leases_find(race->leases, &key, 1, &found) &&
@@ -243,7 +236,7 @@ threads_see_whole_leases(void **state)
         assert_int_equal(pthread_create(&threads[t], NULL, look, &race), 0);
     }
     for (uint64_t version = 1; version < 20000; version++) {
-        struct block_key key = key_of((uint32_t)version % 8);
+        struct block_key key = directory_fixture_key((uint32_t)version % 8);
         struct directory_lease lease = lease_of(version, 100);
 
         directory_leases_install(race.leases, &key, &lease);

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/pool.h"
 #include "directory/directory.h"
+#include "directory_fixture.h"
 
 #define KEYS 300
 #define IDS 200
@@ -50,24 +51,6 @@ draw(uint64_t *seed)
     return *seed >> 33;
 }
 
-static struct block_key
-key_of(uint32_t number)
-{
-    struct block_key key;
-
-    block_key_of("test", &number, sizeof(number), &key);
-    return key;
-}
-
-static struct block_id
-id_of(uint32_t number)
-{
-    struct block_id id;
-
-    block_id_of(&number, sizeof(number), &id);
-    return id;
-}
-
 static struct directory *
 make(bool rebind_allowed, uint32_t max_keys, uint32_t max_ids,
      struct pool *pool)
@@ -97,11 +80,11 @@ set_record(size_t i, uint32_t key, uint32_t id, uint64_t time_ns,
 
     memset(&history.labels[i], 0, sizeof(history.labels[i]));
     memset(&history.places[i], 0, sizeof(history.places[i]));
-    history.labels[i].key = key_of(key);
+    history.labels[i].key = directory_fixture_key(key);
     history.labels[i].version = (struct block_version){time_ns, 3};
     history.labels[i].flags = flags;
     if (!nameless) {
-        history.labels[i].id = id_of(id);
+        history.labels[i].id = directory_fixture_id(id);
     }
     if (!nameless && (flags & BLOCK_LABEL_BIND) == 0) {
         history.places[i] = (struct block_place){
@@ -183,7 +166,7 @@ demand_equal(struct directory *one, struct directory *many)
     directory_usage(many, &b);
     assert_memory_equal(&a, &b, sizeof(a));
     for (uint32_t i = 0; i < KEYS; i++) {
-        struct block_key key = key_of(i);
+        struct block_key key = directory_fixture_key(i);
         struct directory_found x = {.bytes = 0};
         struct directory_found y = {.bytes = 0};
 
