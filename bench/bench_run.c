@@ -80,15 +80,14 @@ available_memory(void)
     return units_min(bytes, limits.memory_bytes);
 }
 
-// Whether a launcher started this process, as one rank or one of several.
+// Whether a launcher started this process as one of several ranks, or may have.
 static bool
 is_rank(void)
 {
     struct probe_fabric fabric;
 
     probe_fabric(&fabric);
-    return fabric.found.launcher.name != NULL &&
-           fabric.found.launcher.refusal[0] == '\0';
+    return fabric.found.status == CASCADE_OK && fabric.found.choice.mpi;
 }
 
 // True if there is not enough memory or disk; says why.

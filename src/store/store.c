@@ -493,8 +493,8 @@ cascade_evict(struct cascade *store, enum cascade_tier tier,
     return CASCADE_OK;
 }
 
-static void
-free_cleared(void *context, const struct directory_freed *freed)
+void
+store_free_cleared(void *context, const struct directory_freed *freed)
 {
     store_free(context, freed);
 }
@@ -530,8 +530,8 @@ cascade_clear(struct cascade *store)
     if (store->cluster != NULL) {
         status = store_cluster_clear(store, store_deadline(store, 0));
     } else {
-        store_note_clear(
-            store, directory_clear(store->directory, free_cleared, store));
+        store_note_clear(store, directory_clear(store->directory,
+                                                store_free_cleared, store));
     }
     metric_count_operation(store->metrics, CASCADE_OPERATION_CLEAR, status);
     return status;

@@ -113,6 +113,7 @@ tidy(struct fabric_timer *timer)
     store_cluster_post(cluster); // what found no room before
     store_cluster_registry_turn(cluster);
     store_cluster_clear_again(cluster);
+    store_cluster_settle_step(cluster);
     tier_remote_step(cluster->remote, store_now(cluster->store));
     fabric_port_arm(cluster->port, &cluster->tidy_timer, TIDY_NS);
 }
@@ -211,9 +212,6 @@ open_cluster(struct store_cluster *cluster, const struct fabric *fabric,
         status = store_cluster_spill_open(cluster);
     }
     if (status == CASCADE_OK) {
-        status = store_cluster_adopt_open(cluster);
-    }
-    if (status == CASCADE_OK) {
         status = directory_leases_create(
             cluster->allocator, store->settings.max_blocks, &cluster->leases);
     }
@@ -222,25 +220,6 @@ open_cluster(struct store_cluster *cluster, const struct fabric *fabric,
                              WORK_MAX, &cluster->workers);
     }
     return status;
-}
-
-// One-sided reads are tried where the other rungs may not be enough.
-static enum fabric_windows
-windows_wanted(const struct cascade *store)
-{
-    if (store->arena == NULL) {
-        return FABRIC_WINDOWS_OFF;
-    }
-    switch ((enum tier_remote_rung)store->settings.rung) {
-    case TIER_REMOTE_ANY:
-        return FABRIC_WINDOWS_AUTO;
-    case TIER_REMOTE_READ:
-        return FABRIC_WINDOWS_ON;
-    case TIER_REMOTE_NEAR:
-    case TIER_REMOTE_FETCH:
-        break;
-    }
-    return FABRIC_WINDOWS_OFF;
 }
 
 enum cascade_status
@@ -253,16 +232,11 @@ store_fabric(struct cascade *store, struct fabric *fabric)
         .allocator = allocator_system(),
         .clock = clock_system(),
         .log = &store->log,
-        .windows = windows_wanted(store),
         .open_timeout_ns = store->settings.timeout_ns,
     };
     char reason[FABRIC_REASON_BYTES];
     enum cascade_status status = CASCADE_OK;
 
-    if (store->arena != NULL) {
-        options.memory = arena_memory(store->arena);
-        options.memory_bytes = arena_bytes(store->arena);
-    }
     memset(fabric, 0, sizeof(*fabric));
     if (store->around.fabric != NULL) {
         *fabric = *store->around.fabric;
@@ -293,13 +267,6 @@ store_cluster_open(struct cascade *store)
 
     if (status != CASCADE_OK || fabric.table == NULL) {
         return status;
-    }
-    if (store->settings.rung == TIER_REMOTE_READ &&
-        (fabric.capabilities & FABRIC_READ) == 0) {
-        fabric.table->close(fabric.self);
-        return error_set(CASCADE_UNSUPPORTED,
-                         "fabric_rung = read: this fabric has no one-sided "
-                         "reads here; set fabric_rung=auto");
     }
     cluster = allocator_array(store->around.allocator, 1, sizeof(*cluster));
     if (cluster == NULL) {
@@ -383,6 +350,7 @@ store_cluster_meet(struct cascade *store)
     store_cluster_hold(cluster);
     store_cluster_installs(cluster);
     store_cluster_names(cluster);
+    store_cluster_settles(cluster);
     store_cluster_wide(cluster);
     store_cluster_registry(cluster);
     store_cluster_list(cluster);
@@ -425,6 +393,7 @@ store_cluster_stop(struct cascade *store)
         pool_stop(cluster->workers);
     }
     fabric_port_stop(cluster->port);
+    store_cluster_settle_stop(cluster);
     atomic_store(&cluster->serving, false);
     // Transfers end with the port, then pins with the tier.
     fabric_port_close(cluster->port);
@@ -447,7 +416,6 @@ store_cluster_close(struct cascade *store)
     fabric_node_close(cluster->node);
     directory_leases_destroy(cluster->leases);
     directory_home_destroy(cluster->home);
-    store_cluster_adopt_close(cluster);
     store_cluster_spill_close(cluster);
     store_cluster_registry_close(cluster);
     allocator_release(allocator, cluster->outbox.gone);

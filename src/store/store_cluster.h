@@ -11,9 +11,9 @@
 //   store_cluster_hold.c  what homes and peers ask of a rank that holds copies
 //   store_cluster_find.c  leases, lookups, reads from other ranks, guests
 //   store_cluster_bind.c  the end of a put: claim, name, bind, confirm
+//   store_cluster_settle.c  puts that no home has answered
 //   store_cluster_wide.c  flush, clear, protection, statistics of all ranks
 //   store_cluster_registry.c, _list.c  the protected keys of all ranks
-//   store_cluster_adopt.c  what is found on segments while ranks serve
 //   store_cluster_spill.c  what leaves memory here goes to a rank with room
 //
 // Threads: handlers and callbacks run on the engine thread of the port and never
@@ -38,6 +38,7 @@ enum store_subject {
     STORE_SUBJECT_NAME,      // name -> named: name your copy
     STORE_SUBJECT_INSTALL,   // to oneself: a guest copy, in turn with recalls
     STORE_SUBJECT_FLUSH,     // wait -> nothing
+    STORE_SUBJECT_SETTLE,    // to oneself: wait -> nothing
     STORE_SUBJECT_STATS,     // nothing -> struct cascade_stats
     STORE_SUBJECT_PROTECTED, // tell -> nothing: changes of protected keys
     STORE_SUBJECT_SYNC,      // nothing -> nothing, when all know of them
@@ -62,7 +63,20 @@ _Static_assert((int)STORE_SUBJECT_END <= FABRIC_SUBJECTS_MAX, "too many");
 struct store_unconfirmed {
     struct block_key key;
     struct block_version version;
-    bool if_absent; // as it was asked
+    uint64_t number;   // in the order of their noting
+    uint64_t again_ns; // not asked again before
+    bool if_absent;    // as it was asked
+    bool is_asked;     // a question is out
+};
+
+// Who waits until all puts that were unconfirmed are known.
+struct store_settling {
+    // On the engine thread, once: OK, TIMEOUT, or CLOSED.
+    void (*ended)(struct store_settling *settling, enum cascade_status status);
+    uint64_t deadline_ns;
+    // Its own.
+    uint64_t number;
+    struct store_settling *next;
 };
 
 struct store_outbox {
@@ -74,7 +88,6 @@ struct store_outbox {
     size_t copies_room;
 };
 
-struct store_cluster_adopt;
 struct store_cluster_registry;
 struct store_cluster_spill;
 
@@ -88,7 +101,6 @@ struct store_cluster {
     struct directory_leases *leases;
     struct store_cluster_registry *registry;
     struct store_cluster_spill *spill;
-    struct store_cluster_adopt *adopt;
     struct pool *workers; // for peers; NULL: on the engine thread
     uint16_t rank;
     uint16_t rank_count;
@@ -107,6 +119,7 @@ struct store_cluster {
     size_t waiting_count;
     struct block_version cleared; // the newest clear that was heard of
     uint16_t clear_next;          // whom to tell it again; rank_count: nobody
+    struct store_settling *settling; // the first of those who wait
 
     _Atomic bool serving;
     _Atomic uint64_t work; // for peers, under way
@@ -119,6 +132,8 @@ struct store_cluster {
     pthread_mutex_t unconfirmed_lock;
     struct store_unconfirmed unconfirmed[STORE_UNCONFIRMED_MAX];
     size_t unconfirmed_count;
+    size_t unconfirmed_asked; // questions that are out
+    uint64_t unconfirmed_number;
 };
 
 // What a get knows after it asked for a key.
@@ -203,29 +218,6 @@ store_cluster_greetings(struct store_cluster *cluster);
 // All ranks fit together, and know who is of their node.
 enum cascade_status
 store_cluster_greet(struct store_cluster *cluster, uint64_t deadline_ns);
-
-// Tells the home of the key of one binding, after the open. BUSY: not now.
-enum cascade_status
-store_cluster_announce_key(struct cascade *store, const struct block_key *key,
-                           uint64_t deadline_ns);
-
-// --- store_cluster_adopt.c
-
-enum cascade_status
-store_cluster_adopt_open(struct store_cluster *cluster);
-
-void
-store_cluster_adopt_close(struct store_cluster *cluster);
-
-// A record was found on segments while the store serves. True: it is to be
-// loaded. Any thread.
-bool
-store_cluster_takes_entry(struct cascade *store,
-                          const struct tier_segment_entry *entry);
-
-// The background's: homes are told of those. True if there are more.
-bool
-store_cluster_adopt_step(struct cascade *store);
 
 // --- store_cluster_home.c
 
@@ -313,6 +305,7 @@ struct store_cluster_bind {
     bool elsewhere; // another rank keeps it; the own copy is not needed
     uint16_t custodian;
     bool place_lost; // the own copy went meanwhile: put again
+    bool is_same;    // with EXISTS: bound to this content
 };
 
 // Looks whether another rank has the content and has it named; else binds the
@@ -323,9 +316,56 @@ store_cluster_bind(struct cascade *store, struct store_cluster_bind *bind);
 void
 store_cluster_names(struct store_cluster *cluster);
 
-// Asks again for binds that timed out. TIMEOUT: some are unknown still.
+// One question to the home of a key.
+struct store_home_bind {
+    struct fabric_call call; // its context is this
+    struct store_cluster *cluster;
+    uint64_t asked_ns;
+    struct directory_message_bind request;
+    struct directory_message_bound reply;
+};
+
+// Fills it; a yes confirms the name as it arrives.
+void
+store_cluster_prepare_bind(struct store_cluster *cluster,
+                           struct store_home_bind *ask,
+                           const struct directory_bind *bind,
+                           const struct directory_bound *bound,
+                           uint64_t deadline_ns);
+
+// The name that waits under that version goes.
+void
+store_cluster_take_back(struct cascade *store, const struct block_key *key,
+                        struct block_version version);
+
+// --- store_cluster_settle.c
+
+// Any thread: the home did not answer. `if_absent` as it was asked.
+void
+store_cluster_note_unconfirmed(struct store_cluster *cluster,
+                               const struct block_key *key,
+                               struct block_version version, bool if_absent);
+
+// Engine thread, now and then: asks again for some.
+void
+store_cluster_settle_step(struct store_cluster *cluster);
+
+// Engine thread: asks again for all, and tells when those are known that are
+// unconfirmed now, or the deadline has passed; perhaps at once.
+void
+store_cluster_settle_begin(struct store_cluster *cluster,
+                           struct store_settling *settling);
+
+// The same, and waits. TIMEOUT: some are unknown still.
 enum cascade_status
 store_cluster_settle(struct cascade *store, uint64_t deadline_ns);
+
+void
+store_cluster_settles(struct store_cluster *cluster);
+
+// The port has stopped: nothing will be known any more.
+void
+store_cluster_settle_stop(struct store_cluster *cluster);
 
 // --- store_cluster_wide.c
 

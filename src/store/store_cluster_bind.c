@@ -17,20 +17,11 @@
 
 static const struct block_version highest_version = {UINT64_MAX, UINT64_MAX};
 
-// One question to the home of a key.
-struct home_bind {
-    struct fabric_call call;
-    struct store_cluster *cluster;
-    uint64_t asked_ns;
-    struct directory_message_bind request;
-    struct directory_message_bound reply;
-};
-
 // On the engine thread: yes.
 static void
 bind_arrived(struct fabric_call *call)
 {
-    struct home_bind *ask = call->context;
+    struct store_home_bind *ask = call->context;
     struct store_cluster *cluster = ask->cluster;
     uint64_t lease_ns = ask->reply.lease_ns;
     struct directory_lease lease = {
@@ -47,8 +38,11 @@ bind_arrived(struct fabric_call *call)
         return;
     }
     if (directory_confirm(cluster->store->directory, &ask->request.key,
-                          ask->request.version) == CASCADE_OK &&
-        lease_ns > 0) {
+                          ask->request.version) != CASCADE_OK) {
+        // The name went meanwhile, and its home believes in it.
+        store_cluster_binding_gone(cluster->store, &ask->request.key,
+                                   ask->request.version);
+    } else if (lease_ns > 0) {
         directory_leases_install(cluster->leases, &ask->request.key, &lease);
     }
 }
@@ -59,10 +53,12 @@ is_conditional(const struct directory_bind *bind)
     return (bind->flags & DIRECTORY_BIND_IF_ABSENT) != 0;
 }
 
-static void
-prepare_ask(struct store_cluster *cluster, struct home_bind *ask,
-            const struct directory_bind *bind,
-            const struct directory_bound *bound, uint64_t deadline_ns)
+void
+store_cluster_prepare_bind(struct store_cluster *cluster,
+                           struct store_home_bind *ask,
+                           const struct directory_bind *bind,
+                           const struct directory_bound *bound,
+                           uint64_t deadline_ns)
 {
     memset(ask, 0, sizeof(*ask));
     ask->cluster = cluster;
@@ -101,7 +97,9 @@ bind_here(struct cascade *store, const struct directory_bind *bind,
     enum cascade_status status;
 
     guest.flags |= DIRECTORY_BIND_GUEST;
-    guest.version = directory_next_version(store->directory);
+    if ((guest.flags & DIRECTORY_BIND_EXACT) == 0) {
+        guest.version = directory_next_version(store->directory);
+    }
     memset(bound, 0, sizeof(*bound));
     directory_leases_drop(store->cluster->leases, &bind->key, highest_version);
     status = directory_bind(store->directory, &guest, bound);
@@ -112,9 +110,9 @@ bind_here(struct cascade *store, const struct directory_bind *bind,
     return status;
 }
 
-static void
-take_back(struct cascade *store, const struct block_key *key,
-          struct block_version version)
+void
+store_cluster_take_back(struct cascade *store, const struct block_key *key,
+                        struct block_version version)
 {
     struct directory_freed freed;
 
@@ -131,109 +129,8 @@ give_up_kept(struct cascade *store, const struct block_key *key,
     struct block_version below = {newest.time_ns + 1, 0};
     struct directory_freed freed;
 
-    directory_end(store->directory, key, below, false, &freed);
+    directory_end(store->directory, key, below, true, &freed);
     store_free(store, &freed);
-}
-
-// --- what is unknown
-
-static void
-note_unconfirmed(struct store_cluster *cluster, const struct block_key *key,
-                 struct block_version version, bool if_absent)
-{
-    check(pthread_mutex_lock(&cluster->unconfirmed_lock) == 0);
-    if (cluster->unconfirmed_count < STORE_UNCONFIRMED_MAX) {
-        cluster->unconfirmed[cluster->unconfirmed_count++] =
-            (struct store_unconfirmed){
-                .key = *key,
-                .version = version,
-                .if_absent = if_absent,
-            };
-    } else {
-        log_write(&cluster->store->log, LOG_LEVEL_WARNING,
-                  "too many puts are unconfirmed; one is forgotten");
-    }
-    check(pthread_mutex_unlock(&cluster->unconfirmed_lock) == 0);
-}
-
-static bool
-take_unconfirmed(struct store_cluster *cluster, struct store_unconfirmed *taken)
-{
-    bool any;
-
-    check(pthread_mutex_lock(&cluster->unconfirmed_lock) == 0);
-    any = cluster->unconfirmed_count > 0;
-    if (any) {
-        *taken = cluster->unconfirmed[--cluster->unconfirmed_count];
-    }
-    check(pthread_mutex_unlock(&cluster->unconfirmed_lock) == 0);
-    return any;
-}
-
-// Asks for one again. True if it is known now.
-static bool
-settle_one(struct cascade *store, const struct store_unconfirmed *one,
-           uint64_t deadline_ns)
-{
-    struct store_cluster *cluster = store->cluster;
-    struct directory_found found;
-    struct directory_bind bind = {.key = one->key};
-    struct directory_bound bound;
-    struct home_bind ask;
-    enum cascade_status status;
-
-    if (directory_find_binding(store->directory, &one->key, &found) !=
-            CASCADE_OK ||
-        (found.flags & DIRECTORY_GUEST) == 0 ||
-        block_version_compare(found.version, one->version) != 0) {
-        // Gone meanwhile: the home may have it, and no bytes are here.
-        store_cluster_binding_gone(store, &one->key, one->version);
-        return true;
-    }
-    memset(&bound, 0, sizeof(bound));
-    bound.version = one->version;
-    bound.protected_now = (found.flags & DIRECTORY_PROTECTED) != 0;
-    bind.id = found.id;
-    if (one->if_absent) {
-        bind.flags |= DIRECTORY_BIND_IF_ABSENT;
-    }
-    if ((found.flags & DIRECTORY_SURROGATE) != 0) {
-        bind.flags |= DIRECTORY_BIND_SURROGATE;
-    }
-    if (directory_find_content(store->directory, &found.id, &found) ==
-        CASCADE_OK) {
-        bind.bytes = found.bytes;
-    }
-    prepare_ask(cluster, &ask, &bind, &bound, deadline_ns);
-    status = fabric_port_ask(cluster->port, &ask.call);
-    if (status == CASCADE_OK) {
-        return true;
-    }
-    if (status == CASCADE_EXISTS || status == CASCADE_STALE) {
-        take_back(store, &one->key, one->version);
-        return true;
-    }
-    return false;
-}
-
-enum cascade_status
-store_cluster_settle(struct cascade *store, uint64_t deadline_ns)
-{
-    struct store_cluster *cluster = store->cluster;
-    struct store_unconfirmed one;
-    size_t tries;
-
-    check(pthread_mutex_lock(&cluster->unconfirmed_lock) == 0);
-    tries = cluster->unconfirmed_count;
-    check(pthread_mutex_unlock(&cluster->unconfirmed_lock) == 0);
-    for (; tries > 0 && take_unconfirmed(cluster, &one); tries--) {
-        if (!settle_one(store, &one, deadline_ns)) {
-            note_unconfirmed(cluster, &one.key, one.version, one.if_absent);
-            return error_set(CASCADE_TIMEOUT,
-                             "a put is not confirmed by the home of its key");
-        }
-    }
-    return CASCADE_OK;
 }
 
 // --- bind
@@ -276,7 +173,7 @@ bind_own(struct cascade *store, struct store_cluster_bind *bind)
     bool was_there = false;
 
     for (int round = 0; round < ROUNDS_MAX; round++) {
-        struct home_bind ask;
+        struct store_home_bind ask;
         enum cascade_status status = bind_here(store, &request, &bind->bound);
 
         if (status != CASCADE_OK) {
@@ -287,7 +184,8 @@ bind_own(struct cascade *store, struct store_cluster_bind *bind)
             is_listed = true;
             memset(&request.place, 0, sizeof(request.place));
         }
-        prepare_ask(cluster, &ask, &request, &bind->bound, bind->deadline_ns);
+        store_cluster_prepare_bind(cluster, &ask, &request, &bind->bound,
+                                   bind->deadline_ns);
         status = fabric_port_ask(cluster->port, &ask.call);
         if (status == CASCADE_OK) {
             bind->bound.place_taken = is_listed;
@@ -296,17 +194,19 @@ bind_own(struct cascade *store, struct store_cluster_bind *bind)
             return CASCADE_OK;
         }
         if (status == CASCADE_EXISTS) {
-            take_back(store, &request.key, bind->bound.version);
+            store_cluster_take_back(store, &request.key, bind->bound.version);
             bind->bound.existed = true;
             bind->bound.place_taken = is_listed;
             bind->custodian = ask.reply.custodian;
+            bind->is_same = block_id_equal(&ask.reply.id, &request.id);
             return CASCADE_EXISTS;
         }
         if (status != CASCADE_STALE) {
             bind->bound.place_taken = is_listed;
             if (!bind->bound.kept) {
-                note_unconfirmed(cluster, &request.key, bind->bound.version,
-                                 is_conditional(&request));
+                store_cluster_note_unconfirmed(cluster, &request.key,
+                                               bind->bound.version,
+                                               is_conditional(&request));
             }
             return error_set(
                 status == CASCADE_CLOSED ? status : CASCADE_TIMEOUT,
@@ -320,7 +220,7 @@ bind_own(struct cascade *store, struct store_cluster_bind *bind)
             return CASCADE_STALE;
         }
     }
-    take_back(store, &request.key, bind->bound.version);
+    store_cluster_take_back(store, &request.key, bind->bound.version);
     bind->bound.place_taken = is_listed;
     return error_set(CASCADE_BUSY,
                      "the key is bound anew too often to be put; try again");
@@ -331,6 +231,9 @@ bind_own(struct cascade *store, struct store_cluster_bind *bind)
 struct name_request {
     struct block_key key;
     struct block_id id;
+    // It is bound under that or not at all. Who asks may have bound the key
+    // otherwise by the time that this is read.
+    struct block_version version;
     uint64_t bytes;
     uint64_t timeout_ns;
     uint32_t flags; // enum directory_bind_flags
@@ -339,10 +242,34 @@ struct name_request {
 };
 
 struct name_reply {
-    struct block_version version;
+    struct block_version version; // STALE: what must be exceeded
     uint32_t protected_now;
     uint32_t custodian;
 };
+
+// Asks until the version is high enough.
+static enum cascade_status
+ask_name(struct cascade *store, struct name_request *request,
+         struct fabric_call *call)
+{
+    const struct name_reply *reply = call->reply;
+    enum cascade_status status = CASCADE_STALE;
+
+    for (int round = 0; round < ROUNDS_MAX && status == CASCADE_STALE;
+         round++) {
+        request->version = directory_next_version(store->directory);
+        status = fabric_port_ask(store->cluster->port, call);
+        if ((status == CASCADE_OK || status == CASCADE_EXISTS ||
+             status == CASCADE_STALE) &&
+            call->reply_bytes != sizeof(*reply)) {
+            return CASCADE_INVALID;
+        }
+        if (status == CASCADE_STALE) {
+            directory_see_version(store->directory, reply->version);
+        }
+    }
+    return status;
+}
 
 // Another rank names its copy. OK, EXISTS: that is it; else this rank goes on.
 static enum cascade_status
@@ -377,12 +304,8 @@ have_it_named(struct cascade *store, struct store_cluster_bind *bind,
     call.data = request;
     call.bytes = offsetof(struct name_request, key_data) + request->key_bytes;
     directory_leases_drop(cluster->leases, &bind->bind.key, highest_version);
-    status = fabric_port_ask(cluster->port, &call);
+    status = ask_name(store, request, &call);
     allocator_release(cluster->allocator, request);
-    if ((status == CASCADE_OK || status == CASCADE_EXISTS) &&
-        call.reply_bytes != sizeof(reply)) {
-        return CASCADE_INVALID;
-    }
     if (status == CASCADE_OK) {
         memset(&bind->bound, 0, sizeof(bind->bound));
         bind->bound.version = reply.version;
@@ -396,16 +319,6 @@ have_it_named(struct cascade *store, struct store_cluster_bind *bind,
         bind->custodian = (uint16_t)reply.custodian;
     }
     return status;
-}
-
-static bool
-is_here(struct cascade *store, const struct block_id *id)
-{
-    struct directory_found found;
-
-    return directory_find_content(store->directory, id, &found) == CASCADE_OK &&
-           (block_place_is_set(&found.memory) ||
-            block_place_is_set(&found.cold));
 }
 
 // Who has it? OK: this rank is the first (`*claimed`), or it cannot be known.
@@ -468,19 +381,28 @@ store_cluster_bind(struct cascade *store, struct store_cluster_bind *bind)
                       store->settings.dedup == STORE_DEDUP_CONTENT;
     uint16_t rank = DIRECTORY_RANK_NONE;
     bool claimed = false;
+    enum cascade_status named = CASCADE_OK;
     enum cascade_status status;
 
     bind->elsewhere = false;
     bind->place_lost = false;
+    bind->is_same = false;
     bind->custodian = cluster->rank;
-    if (by_content && !is_here(store, &bind->bind.id) &&
+    if (by_content && !directory_has_copy(store->directory, &bind->bind.id) &&
         claim(store, bind, &rank, &claimed) == CASCADE_EXISTS) {
-        status = have_it_named(store, bind, rank);
-        if (status == CASCADE_OK || status == CASCADE_EXISTS) {
-            return status;
+        named = have_it_named(store, bind, rank);
+        if (named == CASCADE_OK || named == CASCADE_EXISTS) {
+            return named;
         }
     }
     status = bind_own(store, bind);
+    if (status == CASCADE_EXISTS && named == CASCADE_TIMEOUT && bind->is_same) {
+        bind->bound.existed = false;
+        status = error_set(CASCADE_TIMEOUT,
+                           "rank %u did not answer in time; that the key is "
+                           "bound may be its doing for this put",
+                           (unsigned)rank);
+    }
     if (status == CASCADE_OK && bind->bound.place_taken) {
         store_cluster_copy_here(cluster, &bind->bind.id);
     } else if (claimed) {
@@ -492,14 +414,13 @@ store_cluster_bind(struct cascade *store, struct store_cluster_bind *bind)
 // --- naming for others
 
 struct naming {
-    struct home_bind ask;
+    struct store_home_bind ask;
     struct fabric_answer answer;
     struct directory_bind bind;
     struct directory_bound bound;
     uint64_t deadline_ns;
     struct tier_pin pin;
     bool is_pinned;
-    int rounds;
     void (*ended)(struct fabric_call *call);
     uint8_t key_data[CASCADE_KEY_BYTES_MAX];
 };
@@ -509,7 +430,8 @@ end_naming(struct store_cluster *cluster, struct naming *naming,
            enum cascade_status status)
 {
     struct name_reply reply = {
-        .version = naming->bound.version,
+        .version = status == CASCADE_STALE ? naming->ask.reply.version
+                                           : naming->bound.version,
         .protected_now = naming->bound.protected_now,
         .custodian = naming->ask.reply.custodian,
     };
@@ -530,7 +452,10 @@ try_naming(struct store_cluster *cluster, struct naming *naming)
     bool wants_protection = (naming->bind.flags & DIRECTORY_BIND_PROTECT) != 0;
     enum cascade_status status = CASCADE_NOT_FOUND;
 
-    if (is_here(store, &naming->bind.id)) {
+    // Then the other rank sees what is newest here.
+    naming->ask.reply.version = directory_next_version(store->directory);
+
+    if (directory_has_copy(store->directory, &naming->bind.id)) {
         status = bind_here(store, &naming->bind, &naming->bound);
     }
     if (status == CASCADE_OK &&
@@ -538,7 +463,8 @@ try_naming(struct store_cluster *cluster, struct naming *naming)
          (wants_protection && !naming->bound.protected_now))) {
         // The copy has just gone, or the budget here is used up: the other
         // rank keeps its own.
-        take_back(store, &naming->bind.key, naming->bound.version);
+        store_cluster_take_back(store, &naming->bind.key,
+                                naming->bound.version);
         status = naming->bound.deduplicated ? CASCADE_NO_SPACE
                                             : CASCADE_NOT_FOUND;
     }
@@ -546,8 +472,8 @@ try_naming(struct store_cluster *cluster, struct naming *naming)
         end_naming(cluster, naming, status);
         return;
     }
-    prepare_ask(cluster, &naming->ask, &naming->bind, &naming->bound,
-                naming->deadline_ns);
+    store_cluster_prepare_bind(cluster, &naming->ask, &naming->bind,
+                               &naming->bound, naming->deadline_ns);
     naming->ask.call.ended = naming->ended;
     fabric_port_begin(cluster->port, &naming->ask.call);
 }
@@ -555,7 +481,7 @@ try_naming(struct store_cluster *cluster, struct naming *naming)
 static void
 naming_ended(struct fabric_call *call)
 {
-    struct home_bind *ask = call->context;
+    struct store_home_bind *ask = call->context;
     struct naming *naming = (struct naming *)ask;
     struct store_cluster *cluster = ask->cluster;
     struct cascade *store = cluster->store;
@@ -566,23 +492,25 @@ naming_ended(struct fabric_call *call)
         }
         end_naming(cluster, naming, CASCADE_OK);
     } else if (call->status == CASCADE_EXISTS) {
-        take_back(store, &naming->bind.key, naming->bound.version);
+        store_cluster_take_back(store, &naming->bind.key,
+                                naming->bound.version);
         end_naming(cluster, naming, CASCADE_EXISTS);
     } else if (call->status != CASCADE_STALE) {
         if (!naming->bound.kept) {
-            note_unconfirmed(cluster, &naming->bind.key, naming->bound.version,
-                             is_conditional(&naming->bind));
+            store_cluster_note_unconfirmed(cluster, &naming->bind.key,
+                                           naming->bound.version,
+                                           is_conditional(&naming->bind));
         }
         end_naming(cluster, naming, call->status);
-    } else if (++naming->rounds < ROUNDS_MAX) {
+    } else {
         directory_see_version(store->directory, ask->reply.version);
         if (naming->bound.kept) {
             give_up_kept(store, &naming->bind.key, ask->reply.version);
+        } else {
+            store_cluster_take_back(store, &naming->bind.key,
+                                    naming->bound.version);
         }
-        try_naming(cluster, naming);
-    } else {
-        take_back(store, &naming->bind.key, naming->bound.version);
-        end_naming(cluster, naming, CASCADE_BUSY);
+        end_naming(cluster, naming, CASCADE_STALE);
     }
 }
 
@@ -620,7 +548,9 @@ hear_name(void *context, const struct fabric_message *message)
     naming->bind.key_bytes = request.key_bytes;
     naming->bind.id = request.id;
     naming->bind.bytes = request.bytes;
-    naming->bind.flags = request.flags;
+    naming->bind.flags = request.flags | DIRECTORY_BIND_EXACT;
+    naming->bind.version = request.version;
+    directory_see_version(store->directory, request.version);
     naming->ask.reply.custodian = DIRECTORY_RANK_NONE;
     // What is pinned is not evicted while the home thinks.
     if (directory_find_content(store->directory, &request.id, &found) ==

@@ -306,7 +306,7 @@ hear_install(void *context, const struct fabric_message *message)
             .key = request.key,
             .id = request.id,
             .bytes = request.place.bytes,
-            .flags = DIRECTORY_BIND_GUEST,
+            .flags = DIRECTORY_BIND_GUEST | DIRECTORY_BIND_EXACT,
             .version = request.version,
             .place = request.place,
         };
@@ -452,11 +452,12 @@ read_from(struct cascade *store, const struct store_cluster_found *found,
         read->given = read->given || remote.given;
     }
     if (status == CASCADE_OK) {
+        // As its owner calls it: so it is read next time.
+        directory_leases_hint(cluster->leases, &found->found.key,
+                              found->found.version, &remote.place);
         *place = remote.place;
         place->tier = CASCADE_TIER_REMOTE_DRAM;
         place->rank = rank;
-        directory_leases_hint(cluster->leases, &found->found.key,
-                              found->found.version, place);
     }
     return status;
 }

@@ -57,17 +57,6 @@ hear_recall(void *context, const struct fabric_message *message)
 
 // --- adopt
 
-// A copy of the content is here.
-static bool
-has_copy(struct cascade *store, const struct block_id *id)
-{
-    struct directory_found found;
-
-    return directory_find_content(store->directory, id, &found) == CASCADE_OK &&
-           (block_place_is_set(&found.memory) ||
-            block_place_is_set(&found.cold));
-}
-
 static enum cascade_status
 adopt(struct cascade *store, const struct directory_message_adopt *adopt)
 {
@@ -75,12 +64,12 @@ adopt(struct cascade *store, const struct directory_message_adopt *adopt)
         .key = adopt->key,
         .id = adopt->id,
         .version = adopt->version,
-        .flags = DIRECTORY_BIND_GUEST,
+        .flags = DIRECTORY_BIND_GUEST | DIRECTORY_BIND_EXACT,
     };
     struct directory_bound bound;
     enum cascade_status status;
 
-    if (!has_copy(store, &adopt->id)) {
+    if (!directory_has_copy(store->directory, &adopt->id)) {
         return CASCADE_NOT_FOUND;
     }
     directory_see_version(store->directory, adopt->version);

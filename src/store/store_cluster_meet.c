@@ -166,12 +166,6 @@ store_cluster_greet(struct store_cluster *cluster, uint64_t deadline_ns)
     return status;
 }
 
-static void
-free_cleared(void *context, const struct directory_freed *freed)
-{
-    store_free(context, freed);
-}
-
 static enum cascade_status
 share_loaded(struct store_cluster *cluster, uint64_t deadline_ns)
 {
@@ -197,7 +191,8 @@ share_loaded(struct store_cluster *cluster, uint64_t deadline_ns)
     }
     if (status == CASCADE_OK &&
         block_version_compare(clear, store->clear_version) > 0) {
-        directory_clear_below(store->directory, clear, free_cleared, store);
+        directory_clear_below(store->directory, clear, store_free_cleared,
+                              store);
     }
     allocator_release(cluster->allocator, all);
     return status;
@@ -324,38 +319,6 @@ store_cluster_announce(struct cascade *store, uint64_t deadline_ns)
     }
     if (status == CASCADE_OK) {
         status = fabric_port_barrier(cluster->port, deadline_ns);
-    }
-    return status;
-}
-
-enum cascade_status
-store_cluster_announce_key(struct cascade *store, const struct block_key *key,
-                           uint64_t deadline_ns)
-{
-    struct store_cluster *cluster = store->cluster;
-    struct {
-        struct directory_message_count head;
-        struct directory_message_announce entry;
-    } message = {.head = {.count = 1}};
-    struct directory_found found;
-    struct directory_found content;
-    enum cascade_status status = directory_find_binding(store->directory, key,
-                                                        &found);
-
-    if (status != CASCADE_OK || (found.flags & DIRECTORY_GUEST) != 0) {
-        return CASCADE_OK; // it went meanwhile
-    }
-    if (directory_find_content(store->directory, &found.id, &content) ==
-        CASCADE_OK) {
-        found.bytes = content.bytes;
-    }
-    found.key = *key;
-    fill_announce(&found, &message.entry);
-    status = store_cluster_ask(cluster, store_cluster_key_home(cluster, key),
-                               DIRECTORY_SUBJECT_ANNOUNCE, &message,
-                               sizeof(message), NULL, 0, deadline_ns);
-    if (status == CASCADE_OK && (found.flags & DIRECTORY_REMOVED) == 0) {
-        store_cluster_copy_here(cluster, &found.id);
     }
     return status;
 }

@@ -324,15 +324,6 @@ offer_coldest(struct cascade *store, uint16_t rank, uint64_t room_bytes)
 
 // --- taking
 
-static bool
-is_here(struct cascade *store, const struct block_id *id)
-{
-    struct directory_found found;
-
-    return directory_find_content(store->directory, id, &found) == CASCADE_OK &&
-           block_place_is_set(&found.memory);
-}
-
 // The block becomes a guest, under a lease: so that the home of the key asks
 // here when its custodian has lost it. `*fails`: nothing can be read now.
 static bool
@@ -364,7 +355,8 @@ take(struct cascade *store, uint16_t from, const struct offer *offer,
         }
     }
     *fails = status == CASCADE_TIMEOUT || status == CASCADE_CLOSED;
-    return status == CASCADE_OK && is_here(store, &offer->id);
+    return status == CASCADE_OK &&
+           directory_has_copy(store->directory, &offer->id);
 }
 
 static void

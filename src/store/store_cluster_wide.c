@@ -79,12 +79,6 @@ store_cluster_protect(struct cascade *store, const struct block_key *key,
 // --- clear
 
 static void
-free_cleared(void *context, const struct directory_freed *freed)
-{
-    store_free(context, freed);
-}
-
-static void
 hear_version(void *context, const struct fabric_message *message)
 {
     struct store_cluster *cluster = context;
@@ -113,7 +107,8 @@ hear_clear(void *context, const struct fabric_message *message)
         cluster->cleared = version;
         directory_leases_clear(cluster->leases, version);
         directory_home_clear(cluster->home, version);
-        directory_clear_below(store->directory, version, free_cleared, store);
+        directory_clear_below(store->directory, version, store_free_cleared,
+                              store);
         store_note_clear(store, version);
         store_cluster_registry_clear(cluster, version);
     }
@@ -174,9 +169,9 @@ store_cluster_clear(struct cascade *store, uint64_t deadline_ns)
 // --- flush
 
 struct flushing {
+    struct store_settling settling;
     struct store_cluster *cluster;
     struct fabric_answer answer;
-    uint64_t deadline_ns;
 };
 
 static void
@@ -184,11 +179,27 @@ run_flush(void *context)
 {
     struct flushing *flushing = context;
     struct store_cluster *cluster = flushing->cluster;
-    enum cascade_status status = store_flush_own(cluster->store,
-                                                 flushing->deadline_ns);
+    enum cascade_status status = store_flush_own(
+        cluster->store, flushing->settling.deadline_ns);
 
     fabric_port_answer(cluster->port, flushing->answer, status, NULL, 0);
     allocator_release(cluster->allocator, flushing);
+}
+
+// Of every put of this rank it is known whether it counts.
+static void
+flush_settled(struct store_settling *settling, enum cascade_status status)
+{
+    struct flushing *flushing = (struct flushing *)settling;
+    struct store_cluster *cluster = flushing->cluster;
+
+    if (status == CASCADE_OK) {
+        status = store_cluster_work(cluster, run_flush, flushing);
+    }
+    if (status != CASCADE_OK) {
+        fabric_port_answer(cluster->port, flushing->answer, status, NULL, 0);
+        allocator_release(cluster->allocator, flushing);
+    }
 }
 
 static void
@@ -197,7 +208,6 @@ hear_flush(void *context, const struct fabric_message *message)
     struct store_cluster *cluster = context;
     uint64_t timeout_ns;
     struct flushing *flushing;
-    enum cascade_status status = CASCADE_NO_MEMORY;
 
     if (message->bytes != sizeof(timeout_ns)) {
         fabric_port_answer(cluster->port, message->answer, CASCADE_INVALID,
@@ -206,17 +216,17 @@ hear_flush(void *context, const struct fabric_message *message)
     }
     memcpy(&timeout_ns, message->data, sizeof(timeout_ns));
     flushing = allocator_array(cluster->allocator, 1, sizeof(*flushing));
-    if (flushing != NULL) {
-        flushing->cluster = cluster;
-        flushing->answer = message->answer;
-        flushing->deadline_ns = clock_deadline_ns(cluster->store->around.clock,
-                                                  timeout_ns);
-        status = store_cluster_work(cluster, run_flush, flushing);
+    if (flushing == NULL) {
+        fabric_port_answer(cluster->port, message->answer, CASCADE_NO_MEMORY,
+                           NULL, 0);
+        return;
     }
-    if (status != CASCADE_OK) {
-        allocator_release(cluster->allocator, flushing);
-        fabric_port_answer(cluster->port, message->answer, status, NULL, 0);
-    }
+    flushing->cluster = cluster;
+    flushing->answer = message->answer;
+    flushing->settling.ended = flush_settled;
+    flushing->settling.deadline_ns = clock_deadline_ns(
+        cluster->store->around.clock, timeout_ns);
+    store_cluster_settle_begin(cluster, &flushing->settling);
 }
 
 enum cascade_status
@@ -225,11 +235,7 @@ store_cluster_flush(struct cascade *store, uint64_t deadline_ns)
     struct store_cluster *cluster = store->cluster;
     uint64_t now_ns = store_now(store);
     uint64_t timeout_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
-    enum cascade_status status = store_cluster_settle(store, deadline_ns);
 
-    if (status != CASCADE_OK) {
-        return status;
-    }
     return store_cluster_ask_all(cluster, STORE_SUBJECT_FLUSH, &timeout_ns,
                                  sizeof(timeout_ns), NULL, 0, deadline_ns,
                                  "flush");

@@ -158,7 +158,6 @@ struct cascade {
 
     struct tier_dram *dram; // NULL: no DRAM tier
     struct tier dram_tier;
-    struct arena *arena; // of the DRAM tier, until that has it
     uint64_t dram_capacity_bytes;
     uint32_t slots;
     uint64_t granule_bytes;
@@ -310,6 +309,10 @@ store_discard(struct cascade *store, const struct block_place *place);
 // A content lost its last reference.
 void
 store_free(struct cascade *store, const struct directory_freed *freed);
+
+// The same for directory_clear, whose context is the store.
+void
+store_free_cleared(void *context, const struct directory_freed *freed);
 
 // The policy learns whether the content is protected now.
 void

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "store/store_cluster.h"
 #include "store_ranks.h"
 
 #define BLOCK ((size_t)20000)
@@ -247,6 +248,79 @@ test_clear_by_one_rank_alone(void **state)
     live(51, 3, clear_all);
 }
 
+// Sent from one fiber to another without a fabric.
+static bool
+is_raised(void *context)
+{
+    return *(bool *)context;
+}
+
+// Of contents from `seed` on, the first whose id has its home there.
+static uint64_t
+seed_at_home(struct cascade *store, uint64_t seed, uint16_t home)
+{
+    static uint8_t data[BLOCK];
+    struct block_id id;
+
+    do {
+        store_fill(++seed, data, BLOCK);
+        block_id_of(data, BLOCK, &id);
+    } while (store_cluster_id_home(store->cluster, &id) != home);
+    return seed;
+}
+
+static void
+key_at_home(struct cascade *store, uint16_t home, char key[32])
+{
+    struct block_key digest;
+    unsigned number = 0;
+
+    do {
+        (void)snprintf(key, 32, "at-home-%u", number++);
+        block_key_of(store->settings.namespace_name, key, strlen(key), &digest);
+    } while (store_cluster_key_home(store->cluster, &digest) != home);
+}
+
+// Rank 2 is to name its copy for rank 0 and does not hear of it for so long that
+// rank 0 binds its own; then the key is bound to something else.
+static void
+name_too_late(struct store_ranks *ranks, uint16_t rank, struct cascade *store)
+{
+    static bool is_bound;
+    static bool is_rebound;
+    uint64_t seed = seed_at_home(store, 1, 1);
+    char key[32];
+
+    key_at_home(store, 1, key);
+    is_bound = false;
+    is_rebound = false;
+    if (rank == 2) {
+        store_ranks_put(store, "other", seed, BLOCK, 0, NULL);
+    }
+    store_ranks_meet(store);
+    if (rank == 0) {
+        fabric_sim_cut(ranks->sim, 0, 2);
+        store_ranks_put(store, key, seed, BLOCK, 0, NULL);
+        is_bound = true;
+    } else if (rank == 1) {
+        fabric_sim_until(ranks->sim, is_raised, &is_bound);
+        store_ranks_put(store, key, 9, BLOCK, 0, NULL);
+        fabric_sim_heal(ranks->sim, 0, 2);
+        fabric_sim_sleep(ranks->sim, 20 * NS_PER_S);
+        is_rebound = true;
+    }
+    fabric_sim_until(ranks->sim, is_raised, &is_rebound);
+    store_ranks_get(store, key, 9, BLOCK);
+    store_ranks_meet(store);
+}
+
+static void
+test_a_copy_named_too_late_does_not_count(void **state)
+{
+    (void)state;
+    live(61, 3, name_too_late);
+}
+
 // --- with a cold tier
 
 static void
@@ -359,6 +433,7 @@ main(void)
         cmocka_unit_test(test_what_is_hot_comes_closer),
         cmocka_unit_test(test_protection_from_afar),
         cmocka_unit_test(test_clear_by_one_rank_alone),
+        cmocka_unit_test(test_a_copy_named_too_late_does_not_count),
         cmocka_unit_test(test_restart_with_another_number_of_ranks),
         cmocka_unit_test(test_an_index_has_the_blocks_of_its_rank_only),
     };

@@ -26,7 +26,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
-#include "directory/directory_home.h"
+#include "directory/directory_home_inner.h"
 #include "store/store_cluster.h"
 #include "store_ranks.h"
 
@@ -36,6 +36,12 @@
 #define RANKS_MAX 6
 #define CLIENTS 2
 #define NEVER UINT64_MAX
+#define CONTESTS_MAX 512
+#define CONTEST_NS (50 * NS_PER_MS)
+#define FIRST_FILLER 1000000
+#define FIRST_RIVAL 2000000
+// A lease of ten seconds and its margin have not ended by then.
+#define LEASES_LAST_NS (8 * NS_PER_S)
 // Longer than leases, claims, patience and pins of other ranks.
 #define QUIET_NS (25 * NS_PER_S)
 
@@ -64,16 +70,28 @@ struct view {
     bool is_still; // no change was under way
 };
 
+// A put if absent of a key that is nowhere, at a moment at which others do the
+// same.
+struct contest {
+    uint64_t number;
+    uint32_t content;
+    bool is_out; // was refused
+};
+
 static struct history {
     struct key_model keys[KEYS];
+    struct contest contests[CONTESTS_MAX];
+    uint32_t contest_count;
     uint64_t seed;
     uint64_t order; // of starts and ends
     uint64_t random;
     uint32_t next_content;
     uint32_t next_filler;
+    uint32_t next_rival;
     uint32_t operations; // of each client
     bool cold;
     bool short_timeouts;
+    bool long_leases; // none ends in the first seconds
     bool restarted;
     uint32_t kept[KEYS]; // what the first life ended with
     // Sums over all seeds: a test in which nothing happens is none.
@@ -85,6 +103,7 @@ static struct history {
     uint64_t remote_hits;
     uint64_t evictions;
     uint64_t handed;
+    uint64_t lost_contests;
 } history;
 
 struct client {
@@ -244,6 +263,70 @@ check_absent(uint32_t key, const struct view *view, const char *what)
 
 // --- operations
 
+static struct block_key
+digest_of(struct cascade *store, const char *text)
+{
+    struct cascade_key name = store_name(text);
+    struct block_key digest;
+
+    block_key_of(store->settings.namespace_name, name.data, name.bytes,
+                 &digest);
+    return digest;
+}
+
+// The key has a name here. `found` is the binding.
+static bool
+is_named(struct cascade *store, const char *text, struct directory_found *found)
+{
+    struct block_key digest = digest_of(store, text);
+
+    return directory_find_binding(store->directory, &digest, found) ==
+               CASCADE_OK &&
+           (found->flags & DIRECTORY_REMOVED) == 0;
+}
+
+// The rank that keeps the key, as its catalogue says; RANKS_MAX: none.
+static uint16_t
+custodian_of(struct store_ranks *ranks, const char *text,
+             struct directory_found *found)
+{
+    uint16_t r = 0;
+
+    while (r < ranks->count &&
+           (ranks->members[r].store == NULL ||
+            !is_named(ranks->members[r].store, text, found) ||
+            (found->flags & DIRECTORY_GUEST) != 0)) {
+        r++;
+    }
+    return r < ranks->count ? r : RANKS_MAX;
+}
+
+// The put was answered, and nothing else is going on with the key: every guest
+// of an older binding was recalled.
+static void
+check_guests(struct store_ranks *ranks, uint32_t key)
+{
+    struct directory_found kept;
+    struct directory_found guest;
+    char text[32];
+
+    (void)name_of(key, text);
+    if (!history.long_leases ||
+        fabric_sim_now_ns(ranks->sim) >= LEASES_LAST_NS ||
+        custodian_of(ranks, text, &kept) == RANKS_MAX) {
+        return;
+    }
+    for (uint16_t r = 0; r < ranks->count; r++) {
+        struct cascade *store = ranks->members[r].store;
+
+        if (store != NULL && is_named(store, text, &guest) &&
+            (guest.flags & DIRECTORY_GUEST) != 0 &&
+            !block_id_equal(&guest.id, &kept.id)) {
+            fail_with("a guest of what was replaced", key, CASCADE_OK);
+        }
+    }
+}
+
 // A put that was refused leaves no name behind.
 static void
 check_given_back(struct cascade *store, uint32_t key, uint32_t content)
@@ -280,7 +363,7 @@ check_given_back(struct cascade *store, uint32_t key, uint32_t content)
 }
 
 static void
-put(struct cascade *store)
+put(struct store_ranks *ranks, struct cascade *store)
 {
     uint32_t key = pick(KEYS);
     struct key_model *one = &history.keys[key];
@@ -322,6 +405,10 @@ put(struct cascade *store)
         if (changes && result.protected_prefix && one->open == 1 &&
             one->epoch == view.epoch + 1 && !one->is_unknown) {
             one->is_guarded = true;
+        }
+        if (one->open == 1 && one->epoch == view.epoch + 1 && !result.existed &&
+            !one->is_unknown) {
+            check_guests(ranks, key);
         }
     } else if (status == CASCADE_OK) {
         if (history.cold) {
@@ -498,7 +585,7 @@ static void
 press(struct cascade *store)
 {
     for (int i = 0; i < 6; i++) {
-        uint32_t number = 1000000 + history.next_filler++;
+        uint32_t number = FIRST_FILLER + history.next_filler++;
         char text[32];
         enum cascade_status status;
 
@@ -508,6 +595,111 @@ press(struct cascade *store)
             status != CASCADE_BUSY && status != CASCADE_NO_SPACE) {
             fail_with("filler", number, status);
         }
+    }
+}
+
+// Nobody else puts, or has put, that content under that name.
+static bool
+is_alone_with(uint64_t number, uint32_t content)
+{
+    uint32_t others = 0;
+
+    for (uint32_t i = 0; i < history.contest_count; i++) {
+        const struct contest *one = &history.contests[i];
+
+        others += one->number == number && one->content == content &&
+                  !one->is_out;
+    }
+    return others == 0;
+}
+
+// Who was refused has no name left, neither here nor where another rank was to
+// give it. If nobody waited for that rank it may be at it yet.
+static void
+check_no_name(struct store_ranks *ranks, uint16_t rank, const char *text,
+              uint64_t number, uint32_t content)
+{
+    static uint8_t data[BYTES_MAX];
+    struct directory_found found;
+    struct block_id id;
+
+    if (!is_alone_with(number, content)) {
+        return;
+    }
+    store_fill(content, data, content_bytes(content));
+    block_id_of(data, content_bytes(content), &id);
+    for (uint16_t r = 0; r < ranks->count; r++) {
+        struct cascade *store = ranks->members[r].store;
+
+        if (store != NULL && (r == rank || !history.short_timeouts) &&
+            is_named(store, text, &found) && block_id_equal(&found.id, &id)) {
+            (void)fprintf(stderr, "%s on rank %u\n", text, (unsigned)r);
+            fail_with("a refused put is named", 0, CASCADE_EXISTS);
+        }
+    }
+}
+
+// All who come here in the same moment want the same key. Some have contents of
+// their own, some put what lies on other ranks.
+static void
+contend(struct client *client)
+{
+    struct store_ranks *ranks = client->ranks;
+    uint64_t now_ns = fabric_sim_now_ns(ranks->sim);
+    uint64_t number = now_ns / CONTEST_NS + 1;
+    bool is_new = history.next_rival < 4 || pick(2) == 0;
+    uint32_t content = FIRST_RIVAL + (is_new
+                                          ? history.next_rival++
+                                          : history.next_rival - 1 - pick(4));
+    struct contest *own = &history.contests[history.contest_count];
+    struct cascade_put_result result;
+    char text[32];
+    enum cascade_status status;
+
+    if (history.contest_count == CONTESTS_MAX) {
+        return;
+    }
+    history.contest_count++;
+    *own = (struct contest){.number = number, .content = content};
+    (void)snprintf(text, sizeof(text), "contest-%llu",
+                   (unsigned long long)number);
+    fabric_sim_sleep(ranks->sim, number * CONTEST_NS - now_ns);
+    memset(&result, 0, sizeof(result));
+    status = store_put_seed(client->store, text, content,
+                            content_bytes(content), CASCADE_PUT_IF_ABSENT,
+                            &result);
+    if (status == CASCADE_EXISTS || (status == CASCADE_OK && result.existed)) {
+        own->is_out = true;
+        history.lost_contests++;
+        check_no_name(ranks, client->rank, text, number, content);
+    } else if (status != CASCADE_OK && status != CASCADE_TIMEOUT &&
+               status != CASCADE_BUSY && status != CASCADE_NO_SPACE) {
+        fail_with("contest", content, status);
+    }
+}
+
+// A key is read until its block is here as a guest, and then its custodian loses
+// its own.
+static void
+inherit(struct client *client)
+{
+    uint32_t key = pick(KEYS);
+    struct directory_found kept;
+    struct directory_found content;
+    char text[32];
+    uint16_t custodian;
+
+    for (int i = 0; i < 4; i++) {
+        (void)get(client->store, key);
+    }
+    (void)name_of(key, text);
+    custodian = custodian_of(client->ranks, text, &kept);
+    if (custodian != RANKS_MAX && custodian != client->rank &&
+        directory_find_content(
+            client->ranks->members[custodian].store->directory, &kept.id,
+            &content) == CASCADE_OK &&
+        !content.content_protected && block_place_is_set(&content.memory)) {
+        store_memory_damaged(client->ranks->members[custodian].store, &content);
     }
 }
 
@@ -532,8 +724,12 @@ step(struct client *client)
 
     if (history.short_timeouts && pick(12) == 0) {
         cut(client);
+    } else if (!history.cold && what < 6) {
+        contend(client);
+    } else if (!history.cold && what < 12) {
+        inherit(client);
     } else if (what < 28) {
-        put(store);
+        put(client->ranks, store);
     } else if (what < 34) {
         remove_one(store);
     } else if (what < 40) {
@@ -613,29 +809,41 @@ check_memory(struct cascade *store)
     }
 }
 
+// Who keeps a key is whom its home names, under the version that the home has.
 static void
 check_custodians(struct store_ranks *ranks)
 {
     for (uint32_t k = 0; k < KEYS; k++) {
+        struct store_cluster *cluster = ranks->members[0].store->cluster;
         uint32_t custodians = 0;
+        const struct directory_home_key *entry;
+        struct block_key digest;
+        char text[32];
+        bool is_live;
 
+        (void)name_of(k, text);
+        digest = digest_of(ranks->members[0].store, text);
+        entry = directory_home_key(
+            ranks->members[store_cluster_key_home(cluster, &digest)]
+                .store->cluster->home,
+            &digest);
+        is_live = directory_home_is_live(entry);
         for (uint16_t r = 0; r < ranks->count; r++) {
-            struct cascade *store = ranks->members[r].store;
             struct directory_found found;
-            struct block_key key;
-            char text[32];
-            struct cascade_key name = name_of(k, text);
 
-            block_key_of(store->settings.namespace_name, name.data, name.bytes,
-                         &key);
-            if (directory_find_binding(store->directory, &key, &found) ==
-                    CASCADE_OK &&
-                (found.flags & (DIRECTORY_REMOVED | DIRECTORY_GUEST)) == 0) {
-                custodians++;
+            if (!is_named(ranks->members[r].store, text, &found) ||
+                (found.flags & DIRECTORY_GUEST) != 0) {
+                continue;
+            }
+            custodians++;
+            if (!is_live || entry->custodian != r ||
+                block_version_compare(entry->version, found.version) != 0) {
+                fail_with("a custodian that its home does not know", k,
+                          CASCADE_OK);
             }
         }
-        if (custodians > 1) {
-            fail_with("more than one custodian", k, CASCADE_OK);
+        if (custodians != (is_live ? 1 : 0)) {
+            fail_with("a binding without exactly one custodian", k, CASCADE_OK);
         }
     }
 }
@@ -691,7 +899,11 @@ static void
 become_quiet(struct store_ranks *ranks, struct cascade *store)
 {
     meet(store);
-    (void)store_cluster_settle(store, store_now(store) + 60 * NS_PER_S);
+    // What is unknown is asked for again by the background.
+    fabric_sim_sleep(ranks->sim, QUIET_NS);
+    for (int i = 0; i < 60 && store->cluster->unconfirmed_count > 0; i++) {
+        fabric_sim_sleep(ranks->sim, NS_PER_S);
+    }
     meet(store);
     fabric_sim_sleep(ranks->sim, QUIET_NS);
     meet(store);
@@ -770,6 +982,9 @@ forget(uint64_t seed)
     history.order = 0;
     history.next_content = 1;
     history.next_filler = 0;
+    history.next_rival = 0;
+    history.contest_count = 0;
+    history.long_leases = false;
 }
 
 static struct fabric_sim_options
@@ -811,6 +1026,7 @@ run_memory(uint64_t seed)
     forget(seed);
     history.cold = false;
     history.short_timeouts = seed % 7 == 0;
+    history.long_leases = seed / 2 % 4 == 3;
     history.operations = 40;
     store_ranks_make(&ranks, seed, count, &options);
     store_ranks_run(&ranks, count, false, pairs, life);
@@ -861,7 +1077,7 @@ test_histories_in_memory(void **state)
     }
     print_message("%llu hits (%llu from other ranks, %llu of protected keys), "
                   "%llu misses, %llu unknown; %llu evictions, %llu promotions, "
-                  "%llu handed over\n",
+                  "%llu handed over, %llu contests lost\n",
                   (unsigned long long)history.hits,
                   (unsigned long long)history.remote_hits,
                   (unsigned long long)history.guarded_reads,
@@ -869,7 +1085,8 @@ test_histories_in_memory(void **state)
                   (unsigned long long)history.unknown,
                   (unsigned long long)history.evictions,
                   (unsigned long long)history.promotions,
-                  (unsigned long long)history.handed);
+                  (unsigned long long)history.handed,
+                  (unsigned long long)history.lost_contests);
 }
 
 static void
