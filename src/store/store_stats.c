@@ -34,6 +34,7 @@ update_dram(struct cascade *store)
                arena_ready_bytes(tier_dram_arena(store->dram)));
     metric_set(store->metrics, METRIC_METADATA_BYTES_PER_BLOCK,
                store_bytes_per_slot(store));
+    metric_set(store->metrics, METRIC_PINS, tier_dram_pins_seen(store->dram));
 }
 
 static void
@@ -133,10 +134,6 @@ cascade_stats_read(struct cascade *store, struct cascade_stats *stats)
                          "the place for the statistics is NULL");
     }
     store_update_gauges(store);
-    if (store->dram != NULL) {
-        metric_set(store->metrics, METRIC_PINS,
-                   tier_dram_pins_seen(store->dram));
-    }
     return store_metrics_stats(store->metrics, stats);
 }
 

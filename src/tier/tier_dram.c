@@ -520,14 +520,20 @@ uint64_t
 tier_dram_pins_seen(struct tier_dram *dram)
 {
     uint32_t end;
+    uint32_t step;
     uint64_t seen;
 
+    check(pthread_mutex_lock(&dram->count_mutex) == 0);
+    // Under the walk's lock: an older number than that of another's step would
+    // lie behind it, and the walk would never meet it.
     tier_dram_lock(dram);
     end = dram->fresh_slot;
     tier_dram_unlock(dram);
-    check(pthread_mutex_lock(&dram->count_mutex) == 0);
-    if (end - dram->count_next > TIER_DRAM_COUNT_SLOTS) {
-        end = dram->count_next + TIER_DRAM_COUNT_SLOTS;
+    step = (uint32_t)units_max(TIER_DRAM_COUNT_SLOTS,
+                               (end + TIER_DRAM_COUNT_CALLS - 1) /
+                                   TIER_DRAM_COUNT_CALLS);
+    if (end - dram->count_next > step) {
+        end = dram->count_next + step;
         dram->count_sum += count_pins(dram, dram->count_next, end);
         dram->count_next = end;
     } else {

@@ -73,9 +73,11 @@ uint64_t
 tier_dram_pins(const struct tier_dram *dram);
 
 // The same at a bounded cost: each call walks over a part of the slots that
-// were ever used and gives what the last whole walk saw. Of up to
-// TIER_DRAM_COUNT_SLOTS that is now.
+// were ever used, TIER_DRAM_COUNT_SLOTS or that part of all, and gives what the
+// last whole walk saw. Of up to TIER_DRAM_COUNT_SLOTS that is now; of more, what
+// does not change is in it after two walks, 2 * TIER_DRAM_COUNT_CALLS calls.
 #define TIER_DRAM_COUNT_SLOTS ((uint32_t)1 << 14)
+#define TIER_DRAM_COUNT_CALLS ((uint32_t)16)
 
 uint64_t
 tier_dram_pins_seen(struct tier_dram *dram);

@@ -49,7 +49,7 @@ struct tier_dram {
     uint32_t lingering_slot;
     uint32_t lingering;
 
-    pthread_mutex_t count_mutex; // a leaf; guards what follows
+    pthread_mutex_t count_mutex; // before `mutex`; guards what follows
     uint32_t count_next;         // slot at which the walk over pins goes on
     uint64_t count_sum;          // of this walk so far
     uint64_t pins_seen;          // by the last whole walk

@@ -251,6 +251,20 @@ disturb(struct cascade *store, int how)
     }
 }
 
+// Also to those who never ask for the statistics.
+static void
+pins_are_in_the_text(struct cascade *store, uint64_t pins)
+{
+    static char text[1 << 17];
+    char line[64];
+
+    assert_int_equal(cascade_metrics_text(store, text, sizeof(text), NULL),
+                     CASCADE_OK);
+    (void)snprintf(line, sizeof(line), "\ncascade_pins %llu\n",
+                   (unsigned long long)pins);
+    assert_non_null(strstr(text, line));
+}
+
 static void
 test_views_are_constant(void **state)
 {
@@ -264,6 +278,7 @@ test_views_are_constant(void **state)
                          CASCADE_OK);
         assert_int_equal(view.bytes, BYTES);
         assert_int_equal(view.tier, CASCADE_TIER_LOCAL_DRAM);
+        pins_are_in_the_text(store, 1);
         assert_int_equal(store_stats_now(store).views_out, 1);
         assert_int_equal(store_stats_now(store).pins, 1);
         disturb(store, how);
@@ -277,6 +292,7 @@ test_views_are_constant(void **state)
         cascade_release(store, &view);
         assert_null(view.data);
         cascade_release(store, &view);
+        pins_are_in_the_text(store, 0);
         assert_int_equal(store_stats_now(store).views_out, 0);
         assert_int_equal(store_stats_now(store).pins, 0);
         assert_int_equal(cascade_clear(store), CASCADE_OK);

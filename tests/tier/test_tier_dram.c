@@ -10,13 +10,22 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <cmocka.h>
 
 #include "base/arena.h"
 #include "base/units.h"
-#include "tier/tier_dram.h"
+#include "tier/tier_dram_inner.h"
 
 #define BLOCKS 16
+
+// More than are walked over in TIER_DRAM_COUNT_CALLS least steps.
+#define MANY ((TIER_DRAM_COUNT_CALLS + 4) * TIER_DRAM_COUNT_SLOTS)
 
 static struct tier_dram *
 open_dram(uint64_t capacity_bytes)
@@ -294,6 +303,169 @@ each_allocation_may_fail(void **state)
     assert_true(n > 4);
 }
 
+// A tier of MANY slots in which the first `count` are taken, without bytes.
+static struct tier_dram *
+open_many(uint32_t count)
+{
+    const struct tier_dram_options options = {
+        .capacity_bytes = (uint64_t)MANY * 64,
+        .blocks_max = MANY,
+        .granule_bytes = 64,
+        .allocator = allocator_system(),
+    };
+    struct tier_dram *dram = NULL;
+
+    assert_int_equal(tier_dram_open(&options, &dram), CASCADE_OK);
+    for (uint32_t i = 0; i < count; i++) {
+        struct block_place place;
+
+        assert_int_equal(put(dram, 1, 1, &place), CASCADE_OK);
+        assert_int_equal(place.slot, i);
+    }
+    return dram;
+}
+
+// Calls until that many are seen.
+static uint32_t
+calls_until(struct tier_dram *dram, uint64_t pins)
+{
+    uint32_t calls = 1;
+
+    while (tier_dram_pins_seen(dram) != pins) {
+        calls++;
+        assert_true(calls <= 2 * TIER_DRAM_COUNT_CALLS);
+    }
+    return calls;
+}
+
+static void
+pins_are_seen_wherever_they_are(void **state)
+{
+    static const uint32_t slots[] = {
+        0, TIER_DRAM_COUNT_SLOTS - 1, TIER_DRAM_COUNT_SLOTS, MANY / 2, MANY - 1,
+    };
+    enum {
+        PINNED = sizeof(slots) / sizeof(slots[0])
+    };
+    struct tier_dram *dram = open_many(MANY);
+    struct tier_pin pins[PINNED];
+
+    (void)state;
+    for (uint32_t i = 0; i < PINNED; i++) {
+        const struct block_place place = {
+            .tier = CASCADE_TIER_LOCAL_DRAM,
+            .slot = slots[i],
+            .generation = tier_dram_generation(dram->slots[slots[i]].word),
+            .offset = tier_dram_offset(dram, &dram->slots[slots[i]]),
+            .bytes = 1,
+        };
+
+        assert_int_equal(tier_dram_table.pin(dram, &place, &pins[i]),
+                         CASCADE_OK);
+    }
+    (void)calls_until(dram, PINNED);
+    // What every later call says, whatever part it walks over.
+    for (uint32_t i = 0; i < 3 * TIER_DRAM_COUNT_CALLS; i++) {
+        assert_int_equal(tier_dram_pins_seen(dram), PINNED);
+    }
+    for (uint32_t i = PINNED; i > 0; i--) {
+        tier_dram_table.unpin(dram, &pins[i - 1]);
+        assert_true(calls_until(dram, i - 1) > 1);
+    }
+    assert_int_equal(tier_dram_close(dram), CASCADE_OK);
+}
+
+static void
+pins_of_few_slots_are_seen_at_once(void **state)
+{
+    struct tier_dram *dram = open_many(TIER_DRAM_COUNT_SLOTS - 1);
+    struct block_place place;
+    struct tier_pin pin;
+
+    (void)state;
+    assert_int_equal(tier_dram_pins_seen(dram), 0);
+    assert_int_equal(put(dram, 1, 1, &place), CASCADE_OK);
+    assert_int_equal(tier_dram_table.pin(dram, &place, &pin), CASCADE_OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(tier_dram_pins_seen(dram), 1);
+    }
+    tier_dram_table.unpin(dram, &pin);
+    assert_int_equal(tier_dram_pins_seen(dram), 0);
+    assert_int_equal(tier_dram_close(dram), CASCADE_OK);
+}
+
+struct counter {
+    struct tier_dram *dram;
+    _Atomic pid_t thread;
+    uint64_t seen;
+};
+
+static void *
+count_once(void *context)
+{
+    struct counter *counter = context;
+
+    atomic_store(&counter->thread, (pid_t)syscall(SYS_gettid));
+    counter->seen = tier_dram_pins_seen(counter->dram);
+    return NULL;
+}
+
+// Until the thread waits for something, if the system tells.
+static void
+wait_until_it_waits(const struct counter *counter)
+{
+    char letter = 'R';
+
+    while (letter == 'R') {
+        char path[64];
+        FILE *file;
+
+        (void)sched_yield();
+        if (atomic_load(&counter->thread) == 0) {
+            continue;
+        }
+        (void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat",
+                       (int)atomic_load(&counter->thread));
+        file = fopen(path, "r");
+        if (file == NULL || fscanf(file, "%*d (%*[^)]) %c", &letter) != 1) {
+            letter = '?';
+        }
+        if (file != NULL) {
+            (void)fclose(file);
+        }
+    }
+}
+
+// A counter begins among few slots; before its turn comes, they became many and
+// others counted on. Counting on from there, it must not leave the slots.
+static void
+a_late_counter_stays_among_the_slots(void **state)
+{
+    struct tier_dram *dram = open_many(TIER_DRAM_COUNT_SLOTS / 2);
+    struct counter counter = {.dram = dram};
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(pthread_mutex_lock(&dram->count_mutex), 0);
+    assert_int_equal(pthread_create(&thread, NULL, count_once, &counter), 0);
+    wait_until_it_waits(&counter);
+    for (uint32_t i = TIER_DRAM_COUNT_SLOTS / 2; i < MANY; i++) {
+        struct block_place place;
+
+        assert_int_equal(put(dram, 1, 1, &place), CASCADE_OK);
+    }
+    // As calls of others may leave it.
+    dram->count_next = MANY - 1;
+    assert_int_equal(pthread_mutex_unlock(&dram->count_mutex), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(counter.seen, 0);
+    for (uint32_t i = 0; i <= 2 * TIER_DRAM_COUNT_CALLS; i++) {
+        assert_true(dram->count_next <= MANY);
+        assert_int_equal(tier_dram_pins_seen(dram), 0);
+    }
+    assert_int_equal(tier_dram_close(dram), CASCADE_OK);
+}
+
 int
 main(void)
 {
@@ -306,6 +478,9 @@ main(void)
         cmocka_unit_test(device_spans_are_refused),
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(each_allocation_may_fail),
+        cmocka_unit_test(pins_are_seen_wherever_they_are),
+        cmocka_unit_test(pins_of_few_slots_are_seen_at_once),
+        cmocka_unit_test(a_late_counter_stays_among_the_slots),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
