@@ -168,7 +168,10 @@ struct segment_trailer {
     uint64_t file_bytes;
     uint32_t index_crc;
     uint32_t flags;
-    uint8_t reserved[124];
+    uint8_t namespace_digest[32]; // as in the file's header, which it may have
+    uint64_t number;              // to stand in for
+    uint32_t kind;                // enum segment_file_kind
+    uint8_t reserved[80];
     uint32_t crc;
 };
 
@@ -258,6 +261,9 @@ SEGMENT_AT(segment_trailer, next_seq, 104);
 SEGMENT_AT(segment_trailer, file_bytes, 112);
 SEGMENT_AT(segment_trailer, index_crc, 120);
 SEGMENT_AT(segment_trailer, flags, 124);
+SEGMENT_AT(segment_trailer, namespace_digest, 128);
+SEGMENT_AT(segment_trailer, number, 160);
+SEGMENT_AT(segment_trailer, kind, 168);
 SEGMENT_AT(segment_trailer, crc, 252);
 
 // What a file header says, decoded. The uuid names the file for good; names

@@ -145,6 +145,8 @@ segment_index_write(const struct segment_index *index, struct segment_io *io,
         .highest_time_ns = index->highest.time_ns,
         .highest_tag = index->highest.tag,
         .next_seq = next_seq,
+        .number = facts->number,
+        .kind = facts->kind,
     };
     enum cascade_status status;
     uint64_t end = offset;
@@ -155,6 +157,8 @@ segment_index_write(const struct segment_index *index, struct segment_io *io,
                          alignment;
     trailer.index_crc = crc32c(0, index->entries, index_bytes);
     memcpy(trailer.uuid, facts->uuid, sizeof(trailer.uuid));
+    memcpy(trailer.namespace_digest, facts->namespace_digest,
+           sizeof(trailer.namespace_digest));
     segment_format_end_trailer(&trailer);
     status = write_entries(index, io, file, alignment, offset, staging,
                            staging_bytes, &end);

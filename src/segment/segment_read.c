@@ -73,8 +73,8 @@ read_trailer(struct segment_reader *reader, struct segment_file *file)
     return CASCADE_OK;
 }
 
-// True if an intact trailer tells what is needed to read a file whose header is
-// damaged: its uuid and unit of alignment.
+// True if an intact trailer tells what is needed to read a file of records whose
+// header is damaged: its uuid and unit of alignment, and where it belongs.
 static bool
 read_head_from_trailer(struct segment_reader *reader, struct segment_file *file)
 {
@@ -87,13 +87,17 @@ read_head_from_trailer(struct segment_reader *reader, struct segment_file *file)
         return false;
     }
     memcpy(&trailer, data, sizeof(trailer));
-    if (!segment_format_alignment_is_valid(trailer.alignment)) {
+    if (!segment_format_alignment_is_valid(trailer.alignment) ||
+        trailer.kind != SEGMENT_FILE_RECORDS) {
         return false;
     }
     memset(&file->facts, 0, sizeof(file->facts));
     file->facts.kind = SEGMENT_FILE_HEADLESS;
     file->facts.alignment_bytes = trailer.alignment;
+    file->facts.number = trailer.number;
     memcpy(file->facts.uuid, trailer.uuid, sizeof(trailer.uuid));
+    memcpy(file->facts.namespace_digest, trailer.namespace_digest,
+           sizeof(trailer.namespace_digest));
     return segment_format_check_trailer(&trailer, &file->facts, file->bytes);
 }
 

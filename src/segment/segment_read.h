@@ -57,9 +57,9 @@ struct segment_file {
 // Opens a file and reads header and trailer. An unsealed file is OK with
 // `sealed` false. NOT_FOUND: there is no such file, or it is not one of ours
 // (`foreign` tells, may be NULL). VERSION: of a newer release; left alone.
-// CORRUPT: the header is damaged, and no trailer stands in for it: with one, the
-// kind is SEGMENT_FILE_HEADLESS, and of the facts only uuid and alignment are
-// known. STALE: the file is too short for a header (it is being created, or its
+// CORRUPT: the header is damaged, and no trailer of a file of records stands in
+// for it: with one, the kind is SEGMENT_FILE_HEADLESS, and of the facts only
+// uuid, alignment, namespace and number are known. STALE: the file is too short for a header (it is being created, or its
 // writer died then).
 enum cascade_status
 segment_read_open(struct segment_reader *reader, int directory,

@@ -49,17 +49,14 @@ struct found {
     uint64_t bytes;
 };
 
-// A damaged header says nothing, and its trailer stands in for it: the name has
-// to do.
+// Whatever says it, header or trailer: what lies here by mistake would bring
+// bindings, and clears, of another namespace.
 static bool
 is_of_this_place(const struct tier_segment *cold,
                  const struct tier_segment_handle *handle,
                  const struct segment_file *file)
 {
-    if (file->facts.kind == SEGMENT_FILE_HEADLESS) {
-        return true;
-    }
-    return file->facts.kind == SEGMENT_FILE_RECORDS &&
+    return file->facts.kind != SEGMENT_FILE_INDEX &&
            file->facts.number == handle->file_number &&
            memcmp(file->facts.namespace_digest, cold->namespace_digest,
                   sizeof(cold->namespace_digest)) == 0;

@@ -18,7 +18,7 @@ FILE_HEADER = "<8sIIIIII16s16s32sQQQQQQQ16sQQII512s316xI"
 RECORD = "<8sII16sQQQIIIIQ"
 ITEM = "<32s32s32sQQQQIIIIIfIIII24x"
 ENTRY = "<32s32sQQQQQIIIHHQ"
-TRAILER = "<8sII16sQQQQQQQQQQQII124xI"
+TRAILER = "<8sII16sQQQQQQQQQQQII32sQI80xI"
 
 
 def make_table():
@@ -61,6 +61,7 @@ def read_file_header(data):
         "kind": fields[4],
         "flags": fields[5],
         "uuid": fields[7],
+        "namespace": fields[9],
         "number": fields[10],
         "created": (fields[13], fields[14]),
         "subject_uuid": fields[17],
@@ -152,6 +153,10 @@ def read_footer(data, head):
     require(fields[1] == 1 and fields[2] == head["alignment"], "trailer")
     require(fields[3] == head["uuid"], "trailer of another file")
     require(fields[14] == len(data), "length of the file")
+    require(
+        fields[17:20] == (head["namespace"], head["number"], head["kind"]),
+        "trailer and header differ",
+    )
     index_offset, index_bytes, count = fields[4:7]
     index = data[index_offset : index_offset + index_bytes]
     require(index_bytes == 128 * count, "length of the index")
