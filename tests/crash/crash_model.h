@@ -15,6 +15,7 @@
 #define CRASH_KEYS 10
 #define CRASH_STATES_MAX 256
 #define CRASH_CONTENTS_MAX 1024
+#define CRASH_WRONG_BYTES 512
 
 struct crash_content {
     struct block_id id;
@@ -32,8 +33,8 @@ struct crash_model {
     struct crash_key keys[CRASH_KEYS];
     struct crash_content contents[CRASH_CONTENTS_MAX]; // [0] unused
     uint32_t content_count;
-    uint64_t checked; // states that were looked at
-    char wrong[512];  // "" = nothing yet
+    uint64_t checked;              // states that were looked at
+    char wrong[CRASH_WRONG_BYTES]; // "" = nothing yet
 };
 
 void

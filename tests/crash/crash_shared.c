@@ -13,21 +13,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/check.h"
 #include "base/units.h"
-#include "cascade/cascade.h"
-#include "crash/crash_model.h"
+#include "crash/crash_world.h"
 #include "store/store_internal.h"
-#include "support/allocator_keeping.h"
-#include "support/clock_fake.h"
 #include "support/file_faulty.h"
-#include "support/file_sectors.h"
 
 #define STORES 2
 #define OWNED 4
-#define LEASE_NS ((uint64_t)10 * NS_PER_S)
 #define REFRESH_NS ((uint64_t)2 * NS_PER_S)
-#define BYTES_MAX (4u << 20)
 
 // Live segments are sealed and small ones merged often.
 #define ACTS 40
@@ -39,14 +32,11 @@ struct one {
 };
 
 struct world {
-    struct file_sectors disk;
-    struct clock_fake clock;
-    struct crash_model model;
+    struct crash_world base;
     struct one stores[STORES];
     bool safe[CRASH_KEYS]; // must be found
     const struct crash_shared_options *options;
     struct crash_shared_counts *counts;
-    uint64_t random;
     bool large;
     const char *dedup;
 };
@@ -54,33 +44,13 @@ struct world {
 static uint64_t
 pick(struct world *world, uint64_t below)
 {
-    return file_sectors_next(&world->random) % below;
+    return crash_world_pick(&world->base, below);
 }
 
 static bool
 is_on(const struct world *world)
 {
-    return !world->disk.off && world->model.wrong[0] == '\0';
-}
-
-static struct cascade_key
-key_of(uint32_t key)
-{
-    static const char *const names[CRASH_KEYS] = {"a", "b", "c", "d", "e",
-                                                  "f", "g", "h", "i", "j"};
-
-    return (struct cascade_key){names[key], 1};
-}
-
-// A failure while the power is on: the model knows no other faults.
-static void
-must(struct world *world, enum cascade_status status, const char *what)
-{
-    if (status != CASCADE_OK && !world->disk.off) {
-        crash_model_complain(&world->model, "%s: %s: %s", what,
-                             cascade_status_name(status),
-                             cascade_error_message());
-    }
+    return crash_world_is_on(&world->base);
 }
 
 static uint64_t
@@ -100,20 +70,21 @@ bytes_for(struct world *world)
 static uint32_t
 content_for(struct world *world, uint32_t key)
 {
-    const struct crash_key *known = &world->model.keys[key];
+    const struct crash_key *known = &world->base.model.keys[key];
     uint32_t other = 0;
 
     if (pick(world, 4) != 0 && key >= OWNED && known->count > 1) {
         return known->states[known->count - 1];
     }
     if (pick(world, 4) == 0) {
-        known = &world->model.keys[pick(world, CRASH_KEYS)];
+        known = &world->base.model.keys[pick(world, CRASH_KEYS)];
         other = known->states[known->count - 1];
     }
-    return other != 0 ? other
-                      : crash_model_content(&world->model,
-                                            file_sectors_next(&world->random),
-                                            bytes_for(world));
+    return other != 0
+               ? other
+               : crash_model_content(&world->base.model,
+                                     file_sectors_next(&world->base.random),
+                                     bytes_for(world));
 }
 
 static void
@@ -121,8 +92,8 @@ put_some(struct world *world, struct one *one, uint32_t key)
 {
     uint32_t content = content_for(world, key);
     struct cascade_const_span span = {
-        .data = crash_model_bytes(&world->model, content),
-        .bytes = (size_t)world->model.contents[content].bytes,
+        .data = crash_model_bytes(&world->base.model, content),
+        .bytes = (size_t)world->base.model.contents[content].bytes,
     };
     struct cascade_put_options options = {
         .size = sizeof(options),
@@ -130,78 +101,41 @@ put_some(struct world *world, struct one *one, uint32_t key)
     };
     enum cascade_status status;
 
-    crash_model_push(&world->model, key, content);
-    status = cascade_put(one->store, key_of(key), &span, 1, &options, NULL);
+    crash_model_push(&world->base.model, key, content);
+    status = cascade_put(one->store, crash_world_key(key), &span, 1, &options,
+                         NULL);
     world->counts->puts++;
     world->counts->large += span.bytes >= MIB;
     if (status == CASCADE_EXISTS) {
         // The key stays with what it had.
-        world->model.keys[key].count--;
+        world->base.model.keys[key].count--;
         return;
     }
-    must(world, status, "put");
+    crash_world_must(&world->base, status, "put");
     one->acknowledged[key] = one->acknowledged[key] || status == CASCADE_OK;
 }
 
 static void
 drop_one(struct world *world, struct one *one, uint32_t key)
 {
-    enum cascade_status status = cascade_remove(one->store, key_of(key));
+    enum cascade_status status = cascade_remove(one->store,
+                                                crash_world_key(key));
 
-    crash_model_push(&world->model, key, 0);
+    crash_model_push(&world->base.model, key, 0);
     if (status == CASCADE_OK) {
         one->acknowledged[key] = true;
     } else if (status != CASCADE_NOT_FOUND) {
-        must(world, status, "remove");
+        crash_world_must(&world->base, status, "remove");
     }
-}
-
-static bool
-is_tried(const struct world *world, uint32_t key, const void *data,
-         size_t bytes, uint32_t *state)
-{
-    const struct crash_key *one = &world->model.keys[key];
-
-    for (uint32_t i = one->count; i > 0; i--) {
-        const struct crash_content *content =
-            &world->model.contents[one->states[i - 1]];
-
-        if (one->states[i - 1] != 0 && content->bytes == bytes &&
-            memcmp(data, crash_model_bytes(&world->model, one->states[i - 1]),
-                   bytes) == 0) {
-            *state = one->states[i - 1];
-            return true;
-        }
-    }
-    return false;
-}
-
-// The state that the store shows: 0 = absent, or none that was tried.
-static uint32_t
-look(struct world *world, struct one *one, uint32_t key, const char **how)
-{
-    static uint8_t data[BYTES_MAX];
-    struct cascade_span span = {.data = data, .bytes = sizeof(data)};
-    uint32_t state = CRASH_CONTENTS_MAX;
-    size_t bytes = 0;
-    enum cascade_status status = cascade_get(one->store, key_of(key), &span, 1,
-                                             NULL, &bytes);
-
-    *how = cascade_status_name(status);
-    if (status != CASCADE_OK) {
-        return 0;
-    }
-    (void)is_tried(world, key, data, bytes, &state);
-    return state;
 }
 
 // In a session: own keys are what they are; others' may come late.
 static void
 look_at_one(struct world *world, struct one *one, uint32_t key)
 {
-    const struct crash_key *known = &world->model.keys[key];
+    const struct crash_key *known = &world->base.model.keys[key];
     const char *how;
-    uint32_t seen = look(world, one, key, &how);
+    uint32_t seen = crash_world_look(&world->base, one->store, key, &how);
     bool right = seen != CRASH_CONTENTS_MAX;
 
     if (!is_on(world)) {
@@ -212,7 +146,7 @@ look_at_one(struct world *world, struct one *one, uint32_t key)
                             : right && seen != 0;
     }
     if (!right) {
-        crash_model_complain(&world->model,
+        crash_model_complain(&world->base.model,
                              "key %u is %u in the session (%s), newest is %u",
                              key, seen, how, known->states[known->count - 1]);
     }
@@ -223,7 +157,7 @@ static void
 note_durable(struct world *world, struct one *one)
 {
     for (uint32_t key = 0; key < CRASH_KEYS; key++) {
-        struct crash_key *known = &world->model.keys[key];
+        struct crash_key *known = &world->base.model.keys[key];
 
         if (!one->acknowledged[key]) {
             continue;
@@ -241,7 +175,7 @@ flush(struct world *world, struct one *one)
 {
     enum cascade_status status = cascade_flush(one->store, NULL);
 
-    must(world, status, "flush");
+    crash_world_must(&world->base, status, "flush");
     if (status != CASCADE_OK) {
         return;
     }
@@ -256,37 +190,15 @@ flush(struct world *world, struct one *one)
 static enum cascade_status
 open_one(struct world *world, struct one *one)
 {
-    const char *pairs[][2] = {
-        {"dram_capacity", "2MiB"}, {"cold_path", world->disk.path},
-        {"cold_capacity", "1GiB"}, {"segment_size", "1MiB"},
-        {"rebind", "refused"},     {"dedup", world->dedup},
-        {"cold_io", "pread"},      {"cold_admission", "all"},
-        {"lease_time", "10"},      {"put_wait", "20"},
-        {"max_blocks", "256"},     {"stats_page", "false"},
-        {"threads", "2"},          {"log_level", "error"},
+    const char *const pairs[] = {
+        "cold_capacity", "1GiB",           "rebind", "refused", "dedup",
+        world->dedup,    "cold_admission", "all",    NULL,
     };
-    struct store_surroundings around = {
-        .allocator = allocator_keeping(),
-        .clock = &world->clock.source,
-        .files = &one->files.table,
-        .seed = file_sectors_next(&world->random),
-    };
-    struct cascade_options *options = cascade_options_create();
-    enum cascade_status status;
 
-    check(options != NULL);
-    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
-        must(world, cascade_options_set(options, pairs[i][0], pairs[i][1]),
-             pairs[i][0]);
-    }
     memset(one, 0, sizeof(*one));
-    file_faulty_init(&one->files, &world->disk.table);
-    status = store_open_in(options, &around, &one->store);
-    cascade_options_destroy(options);
-    if (status != CASCADE_OK) {
-        one->store = NULL;
-    }
-    return status;
+    file_faulty_init(&one->files, &world->base.disk.table);
+    return crash_world_open(&world->base, &one->files.table, pairs,
+                            &one->store);
 }
 
 // Whatever it was doing, nothing that it does reaches the disk any more.
@@ -311,8 +223,8 @@ close_one(struct world *world, struct one *one)
     enum cascade_status status = cascade_close(one->store);
 
     one->store = NULL;
-    must(world, status, "close");
-    if (status == CASCADE_OK && !world->disk.off) {
+    crash_world_must(&world->base, status, "close");
+    if (status == CASCADE_OK && !world->base.disk.off) {
         note_durable(world, one);
     }
     memset(one->acknowledged, 0, sizeof(one->acknowledged));
@@ -332,17 +244,18 @@ compare(struct world *world, struct one *one, bool settled)
         if (key < OWNED && !first) {
             continue;
         }
-        seen = look(world, one, key, &how);
+        seen = crash_world_look(&world->base, one->store, key, &how);
         if (!is_on(world)) {
             return;
         }
         if (key < OWNED) {
-            (void)crash_model_found(&world->model, key, seen, settled, how);
+            (void)crash_model_found(&world->base.model, key, seen, settled,
+                                    how);
             continue;
         }
-        world->model.checked++;
+        world->base.model.checked++;
         if (seen == CRASH_CONTENTS_MAX || (seen == 0 && world->safe[key])) {
-            crash_model_complain(&world->model,
+            crash_model_complain(&world->base.model,
                                  "key %u, which both put, was found as %u "
                                  "(%s) by store %u; it was%s flushed",
                                  key, seen, how, first ? 0 : 1,
@@ -354,7 +267,7 @@ compare(struct world *world, struct one *one, bool settled)
 static void
 start_one(struct world *world, struct one *one, bool settled)
 {
-    must(world, open_one(world, one), "open");
+    crash_world_must(&world->base, open_one(world, one), "open");
     if (one->store != NULL) {
         compare(world, one, settled);
     }
@@ -364,8 +277,8 @@ start_one(struct world *world, struct one *one, bool settled)
 static void
 pass_a_lease(struct world *world)
 {
-    for (uint64_t passed = 0; passed <= LEASE_NS; passed += REFRESH_NS) {
-        clock_fake_pass(&world->clock, REFRESH_NS);
+    for (uint64_t passed = 0; passed <= CRASH_LEASE_NS; passed += REFRESH_NS) {
+        clock_fake_pass(&world->base.clock, REFRESH_NS);
         for (unsigned i = 0; i < STORES && is_on(world); i++) {
             if (world->stores[i].store != NULL) {
                 (void)store_background_step(world->stores[i].store);
@@ -404,11 +317,12 @@ act(struct world *world)
     } else if (what < 55) {
         flush(world, one);
     } else if (what < 60) {
-        must(world,
-             cascade_evict(one->store, CASCADE_TIER_LOCAL_DRAM, NULL, NULL),
-             "evict");
+        crash_world_must(
+            &world->base,
+            cascade_evict(one->store, CASCADE_TIER_LOCAL_DRAM, NULL, NULL),
+            "evict");
     } else if (what < 75) {
-        clock_fake_pass(&world->clock, pick(world, 2) * REFRESH_NS);
+        clock_fake_pass(&world->base.clock, pick(world, 2) * REFRESH_NS);
         (void)store_background_step(one->store);
     } else if (what < 81) {
         close_one(world, one);
@@ -432,13 +346,10 @@ set_up(struct world *world, const struct crash_shared_options *options,
     memset(world->safe, 0, sizeof(world->safe));
     world->options = options;
     world->counts = counts;
-    world->random = options->seed * 0xD1B54A32D192ED03u + 1;
+    crash_world_seed(&world->base, options->seed);
     world->dedup = dedups[pick(world, 3)];
     world->large = pick(world, 4) == 0;
-    file_sectors_make(&world->disk, file_sectors_next(&world->random));
-    world->disk.lies = options->lies;
-    clock_fake_init(&world->clock, 7);
-    crash_model_init(&world->model);
+    crash_world_make(&world->base, options->lies);
 }
 
 // Both are there, the power goes at some write, and both come back.
@@ -449,24 +360,24 @@ live(struct world *world)
     unsigned order = (unsigned)pick(world, STORES);
 
     if (pick(world, 8) != 0) {
-        file_sectors_cut_after(&world->disk, 1 + pick(world, 150));
+        file_sectors_cut_after(&world->base.disk, 1 + pick(world, 150));
     }
     for (uint64_t i = 0; i < acts && is_on(world); i++) {
         act(world);
-        clock_fake_pass(&world->clock, 1000);
+        clock_fake_pass(&world->base.clock, 1000);
     }
-    if (world->model.wrong[0] != '\0') {
+    if (world->base.model.wrong[0] != '\0') {
         return;
     }
-    world->disk.off = true;
+    world->base.disk.off = true;
     for (unsigned i = 0; i < STORES; i++) {
         kill_one(&world->stores[i]);
     }
-    file_sectors_restart(&world->disk);
-    file_sectors_cut_after(&world->disk, 0);
+    file_sectors_restart(&world->base.disk);
+    file_sectors_cut_after(&world->base.disk, 0);
     world->counts->cuts++;
     if (pick(world, 3) == 0) {
-        clock_fake_pass(&world->clock, LEASE_NS + NS_PER_S);
+        clock_fake_pass(&world->base.clock, CRASH_LEASE_NS + NS_PER_S);
     }
     start_one(world, &world->stores[order], true);
     if (pick(world, 2) == 0) {
@@ -482,6 +393,7 @@ crash_shared_run(const struct crash_shared_options *options,
                  struct crash_shared_counts *counts, char *wrong, size_t size)
 {
     static struct world world;
+    char found[CRASH_WRONG_BYTES];
     bool right;
 
     set_up(&world, options, counts);
@@ -491,18 +403,16 @@ crash_shared_run(const struct crash_shared_options *options,
     for (uint32_t life = 0; life < options->lives && is_on(&world); life++) {
         live(&world);
     }
-    world.disk.off = true;
+    world.base.disk.off = true;
     for (unsigned i = 0; i < STORES; i++) {
         kill_one(&world.stores[i]);
     }
-    counts->changes += world.disk.changes;
-    counts->checked += world.model.checked;
-    right = world.model.wrong[0] == '\0';
+    counts->changes += world.base.disk.changes;
+    counts->checked += world.base.model.checked;
+    right = crash_world_end(&world.base, found, sizeof(found));
     if (!right) {
-        (void)snprintf(wrong, size, "seed %llu, dedup=%s%s: %.400s",
-                       (unsigned long long)options->seed, world.dedup,
-                       world.large ? ", large" : "", world.model.wrong);
+        (void)snprintf(wrong, size, "dedup=%s%s: %s", world.dedup,
+                       world.large ? ", large" : "", found);
     }
-    file_sectors_remove(&world.disk);
     return right;
 }

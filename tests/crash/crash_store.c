@@ -7,26 +7,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/check.h"
 #include "base/units.h"
-#include "cascade/cascade.h"
-#include "crash/crash_model.h"
+#include "crash/crash_world.h"
 #include "store/store_internal.h"
-#include "support/allocator_keeping.h"
-#include "support/clock_fake.h"
-#include "support/file_sectors.h"
-
-#define LEASE_NS ((uint64_t)10 * NS_PER_S)
-#define BYTES_MAX (4 * MIB)
 
 struct world {
-    struct file_sectors disk;
-    struct clock_fake clock;
-    struct crash_model model;
+    struct crash_world base;
     struct cascade *store;
     const struct crash_store_options *options;
     struct crash_store_counts *counts;
-    uint64_t random;
     const char *rebind;
     const char *dedup;
     const char *sync;
@@ -38,28 +27,19 @@ struct world {
 static uint64_t
 pick(struct world *world, uint64_t below)
 {
-    return file_sectors_next(&world->random) % below;
+    return crash_world_pick(&world->base, below);
 }
 
 static bool
 is_on(const struct world *world)
 {
-    return !world->disk.off && world->model.wrong[0] == '\0';
-}
-
-static struct cascade_key
-key_of(uint32_t key)
-{
-    static const char *const names[CRASH_KEYS] = {"a", "b", "c", "d", "e",
-                                                  "f", "g", "h", "i", "j"};
-
-    return (struct cascade_key){names[key], 1};
+    return crash_world_is_on(&world->base);
 }
 
 static uint32_t
 newest(const struct world *world, uint32_t key)
 {
-    const struct crash_key *one = &world->model.keys[key];
+    const struct crash_key *one = &world->base.model.keys[key];
 
     return one->states[one->count - 1];
 }
@@ -68,29 +48,18 @@ newest(const struct world *world, uint32_t key)
 static void
 settle_key(struct world *world, uint32_t key)
 {
-    struct crash_key *one = &world->model.keys[key];
+    struct crash_key *one = &world->base.model.keys[key];
 
     one->states[0] = one->states[one->count - 1];
     one->count = 1;
-}
-
-// A failure while the power is on: the model knows no other faults.
-static void
-must(struct world *world, enum cascade_status status, const char *what)
-{
-    if (status != CASCADE_OK && !world->disk.off) {
-        crash_model_complain(&world->model, "%s: %s: %s", what,
-                             cascade_status_name(status),
-                             cascade_error_message());
-    }
 }
 
 static void
 put_content(struct world *world, uint32_t key, uint32_t content)
 {
     struct cascade_const_span span = {
-        .data = crash_model_bytes(&world->model, content),
-        .bytes = (size_t)world->model.contents[content].bytes,
+        .data = crash_model_bytes(&world->base.model, content),
+        .bytes = (size_t)world->base.model.contents[content].bytes,
     };
     struct cascade_put_options options = {
         .size = sizeof(options),
@@ -98,15 +67,16 @@ put_content(struct world *world, uint32_t key, uint32_t content)
     };
     enum cascade_status status;
 
-    crash_model_push(&world->model, key, content);
-    status = cascade_put(world->store, key_of(key), &span, 1, &options, NULL);
+    crash_model_push(&world->base.model, key, content);
+    status = cascade_put(world->store, crash_world_key(key), &span, 1, &options,
+                         NULL);
     world->counts->puts++;
     if (status == CASCADE_EXISTS) {
         // The key stays with what it had.
-        world->model.keys[key].count--;
+        world->base.model.keys[key].count--;
         return;
     }
-    must(world, status, "put");
+    crash_world_must(&world->base, status, "put");
     if (status == CASCADE_OK && strcmp(world->sync, "put") == 0) {
         settle_key(world, key);
     }
@@ -129,8 +99,8 @@ put_some(struct world *world)
     }
     // One put in four is of bytes that are there already.
     if (other == 0 || pick(world, 4) != 0) {
-        other = crash_model_content(&world->model,
-                                    file_sectors_next(&world->random), bytes);
+        other = crash_model_content(
+            &world->base.model, file_sectors_next(&world->base.random), bytes);
     }
     put_content(world, key, other);
 }
@@ -139,11 +109,12 @@ static void
 drop_one(struct world *world)
 {
     uint32_t key = (uint32_t)pick(world, CRASH_KEYS);
-    enum cascade_status status = cascade_remove(world->store, key_of(key));
+    enum cascade_status status = cascade_remove(world->store,
+                                                crash_world_key(key));
 
-    crash_model_push(&world->model, key, 0);
+    crash_model_push(&world->base.model, key, 0);
     if (status != CASCADE_NOT_FOUND) {
-        must(world, status, "remove");
+        crash_world_must(&world->base, status, "remove");
     }
 }
 
@@ -152,39 +123,11 @@ flush(struct world *world)
 {
     enum cascade_status status = cascade_flush(world->store, NULL);
 
-    must(world, status, "flush");
+    crash_world_must(&world->base, status, "flush");
     if (status == CASCADE_OK) {
-        crash_model_synced(&world->model);
+        crash_model_synced(&world->base.model);
         world->counts->flushes++;
     }
-}
-
-static uint32_t
-look(struct world *world, uint32_t key, const char **how)
-{
-    static uint8_t data[BYTES_MAX];
-    struct cascade_span span = {.data = data, .bytes = sizeof(data)};
-    const struct crash_key *one = &world->model.keys[key];
-    size_t bytes = 0;
-    enum cascade_status status = cascade_get(world->store, key_of(key), &span,
-                                             1, NULL, &bytes);
-
-    *how = cascade_status_name(status);
-    if (status != CASCADE_OK) {
-        return 0;
-    }
-    for (uint32_t i = one->count; i > 0; i--) {
-        const struct crash_content *content =
-            &world->model.contents[one->states[i - 1]];
-
-        if (one->states[i - 1] != 0 && content->bytes == bytes &&
-            memcmp(data, crash_model_bytes(&world->model, one->states[i - 1]),
-                   bytes) == 0) {
-            return one->states[i - 1];
-        }
-    }
-    // Whatever these bytes are, they are no state of this key.
-    return CRASH_CONTENTS_MAX;
 }
 
 static void
@@ -192,11 +135,11 @@ look_at_one(struct world *world)
 {
     uint32_t key = (uint32_t)pick(world, CRASH_KEYS);
     const char *how;
-    uint32_t seen = look(world, key, &how);
+    uint32_t seen = crash_world_look(&world->base, world->store, key, &how);
 
     if (seen != newest(world, key) &&
-        !(seen == 0 && (world->may_forget || world->disk.off))) {
-        crash_model_complain(&world->model,
+        !(seen == 0 && (world->may_forget || world->base.disk.off))) {
+        crash_model_complain(&world->base.model,
                              "key %u is %u in the session (%s), newest is %u",
                              key, seen, how, newest(world, key));
     }
@@ -213,15 +156,16 @@ act(struct world *world)
         drop_one(world);
     } else if (what < 62) {
         for (uint32_t key = 0; key < CRASH_KEYS; key++) {
-            crash_model_push(&world->model, key, 0);
+            crash_model_push(&world->base.model, key, 0);
         }
-        must(world, cascade_clear(world->store), "clear");
+        crash_world_must(&world->base, cascade_clear(world->store), "clear");
     } else if (what < 75) {
         flush(world);
     } else if (what < 79) {
-        must(world,
-             cascade_evict(world->store, CASCADE_TIER_LOCAL_DRAM, NULL, NULL),
-             "evict");
+        crash_world_must(
+            &world->base,
+            cascade_evict(world->store, CASCADE_TIER_LOCAL_DRAM, NULL, NULL),
+            "evict");
     } else if (what < 87) {
         (void)store_background_step(world->store);
     } else {
@@ -232,40 +176,20 @@ act(struct world *world)
 static enum cascade_status
 open_once(struct world *world)
 {
-    const char *pairs[][2] = {
-        {"dram_capacity", "2MiB"},
-        {"cold_path", world->disk.path},
-        {"cold_capacity", world->cold_capacity},
-        {"segment_size", "1MiB"},
-        {"rebind", world->rebind},
-        {"dedup", world->dedup},
-        {"cold_io", "pread"},
-        {"sync", world->sync},
-        {"lease_time", "10"},
-        {"put_wait", "20"},
-        {"max_blocks", "256"},
-        {"stats_page", "false"},
-        {"threads", "2"},
-        {"log_level", "error"},
+    const char *const pairs[] = {
+        "cold_capacity",
+        world->cold_capacity,
+        "rebind",
+        world->rebind,
+        "dedup",
+        world->dedup,
+        "sync",
+        world->sync,
+        NULL,
     };
-    struct store_surroundings around = {
-        .allocator = allocator_keeping(),
-        .clock = &world->clock.source,
-        .files = &world->disk.table,
-        .seed = file_sectors_next(&world->random),
-    };
-    struct cascade_options *options = cascade_options_create();
-    enum cascade_status status;
 
-    check(options != NULL);
-    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
-        must(world, cascade_options_set(options, pairs[i][0], pairs[i][1]),
-             pairs[i][0]);
-    }
-    world->store = NULL;
-    status = store_open_in(options, &around, &world->store);
-    cascade_options_destroy(options);
-    return status;
+    return crash_world_open(&world->base, &world->base.disk.table, pairs,
+                            &world->store);
 }
 
 // The machine comes back; the dead store's lease has to run out.
@@ -275,27 +199,27 @@ start_again(struct world *world)
     enum cascade_status status;
 
     for (unsigned i = 0;; i++) {
-        file_sectors_cut_after(&world->disk, i < 2 && pick(world, 4) == 0
-                                                 ? 1 + pick(world, 40)
-                                                 : 0);
+        file_sectors_cut_after(&world->base.disk, i < 2 && pick(world, 4) == 0
+                                                      ? 1 + pick(world, 40)
+                                                      : 0);
         status = open_once(world);
         if (status == CASCADE_LOCKED) {
-            clock_fake_pass(&world->clock, LEASE_NS);
+            clock_fake_pass(&world->base.clock, CRASH_LEASE_NS);
             status = open_once(world);
         }
-        if (!world->disk.off) {
+        if (!world->base.disk.off) {
             break;
         }
         if (status == CASCADE_OK) {
             (void)!cascade_close(world->store);
         }
-        file_sectors_restart(&world->disk);
+        file_sectors_restart(&world->base.disk);
         world->counts->cuts++;
     }
-    file_sectors_cut_after(&world->disk, 0);
+    file_sectors_cut_after(&world->base.disk, 0);
     if (status != CASCADE_OK) {
         world->store = NULL;
-        crash_model_complain(&world->model, "the store did not open: %s",
+        crash_model_complain(&world->base.model, "the store did not open: %s",
                              cascade_error_message());
     }
 }
@@ -304,16 +228,16 @@ static void
 compare(struct world *world)
 {
     for (uint32_t key = 0; key < CRASH_KEYS && world->store != NULL; key++) {
-        struct crash_key *one = &world->model.keys[key];
+        struct crash_key *one = &world->base.model.keys[key];
         const char *how;
-        uint32_t seen = look(world, key, &how);
+        uint32_t seen = crash_world_look(&world->base, world->store, key, &how);
 
         if (world->may_forget && seen == 0) {
             // Reclaim may have evicted it; what else there was may not return.
-            crash_model_push(&world->model, key, 0);
+            crash_model_push(&world->base.model, key, 0);
         }
         world->counts->survived += seen != one->states[0];
-        (void)crash_model_found(&world->model, key, seen,
+        (void)crash_model_found(&world->base.model, key, seen,
                                 !world->may_forget || seen != 0, how);
     }
 }
@@ -325,29 +249,30 @@ live(struct world *world)
     enum cascade_status status;
 
     if (pick(world, 8) != 0) {
-        file_sectors_cut_after(&world->disk, 1 + pick(world, 100));
+        file_sectors_cut_after(&world->base.disk, 1 + pick(world, 100));
     }
     for (uint64_t i = 0; i < acts && is_on(world); i++) {
         act(world);
-        clock_fake_pass(&world->clock, 1000);
+        clock_fake_pass(&world->base.clock, 1000);
     }
     if (pick(world, 5) != 0) {
-        world->disk.off = true;
+        world->base.disk.off = true;
     }
     status = cascade_close(world->store);
-    must(world, status, "close");
+    crash_world_must(&world->base, status, "close");
     world->store = NULL;
-    if (status == CASCADE_OK && !world->disk.off) {
-        crash_model_synced(&world->model);
+    if (status == CASCADE_OK && !world->base.disk.off) {
+        crash_model_synced(&world->base.model);
     }
-    file_sectors_restart(&world->disk);
+    file_sectors_restart(&world->base.disk);
     world->counts->cuts++;
     if (pick(world, 4) == 0) {
         uint64_t far_ns = pick(world, 400) * 86400 * NS_PER_S;
 
-        clock_fake_jump(&world->clock, pick(world, 2) == 0
-                                           ? world->clock.wall_ns + far_ns
-                                           : world->clock.wall_ns - far_ns);
+        clock_fake_jump(&world->base.clock,
+                        pick(world, 2) == 0
+                            ? world->base.clock.wall_ns + far_ns
+                            : world->base.clock.wall_ns - far_ns);
     }
 }
 
@@ -359,7 +284,7 @@ set_up(struct world *world, const struct crash_store_options *options,
 
     world->options = options;
     world->counts = counts;
-    world->random = options->seed * 0xD1B54A32D192ED03u + 1;
+    crash_world_seed(&world->base, options->seed);
     world->rebind = pick(world, 5) == 0 ? "refused" : "allowed";
     world->dedup = dedups[pick(world, 3)];
     world->sync = pick(world, 4) == 0 ? "put" : "seal";
@@ -367,10 +292,7 @@ set_up(struct world *world, const struct crash_store_options *options,
     world->large = !world->may_forget && pick(world, 8) == 0;
     world->cold_capacity = world->may_forget ? "4MiB" : "1GiB";
     world->store = NULL;
-    file_sectors_make(&world->disk, file_sectors_next(&world->random));
-    world->disk.lies = options->lies;
-    clock_fake_init(&world->clock, 7);
-    crash_model_init(&world->model);
+    crash_world_make(&world->base, options->lies);
 }
 
 bool
@@ -378,6 +300,7 @@ crash_store_run(const struct crash_store_options *options,
                 struct crash_store_counts *counts, char *wrong, size_t size)
 {
     static struct world world;
+    char found[CRASH_WRONG_BYTES];
     bool right;
 
     set_up(&world, options, counts);
@@ -388,20 +311,16 @@ crash_store_run(const struct crash_store_options *options,
         compare(&world);
     }
     if (world.store != NULL) {
-        world.disk.off = true;
+        world.base.disk.off = true;
         (void)!cascade_close(world.store);
     }
-    counts->changes += world.disk.changes;
-    counts->checked += world.model.checked;
-    right = world.model.wrong[0] == '\0';
+    counts->changes += world.base.disk.changes;
+    counts->checked += world.base.model.checked;
+    right = crash_world_end(&world.base, found, sizeof(found));
     if (!right) {
-        (void)snprintf(wrong, size,
-                       "seed %llu, rebind=%s, dedup=%s, sync=%s, "
-                       "cold_capacity=%s: %.400s",
-                       (unsigned long long)options->seed, world.rebind,
-                       world.dedup, world.sync, world.cold_capacity,
-                       world.model.wrong);
+        (void)snprintf(
+            wrong, size, "rebind=%s, dedup=%s, sync=%s, cold_capacity=%s: %s",
+            world.rebind, world.dedup, world.sync, world.cold_capacity, found);
     }
-    file_sectors_remove(&world.disk);
     return right;
 }

@@ -862,8 +862,7 @@ crash_tier_run(const struct crash_tier_options *options,
     counts->recycled += world.disk.recycled;
     right = world.model.wrong[0] == '\0';
     if (!right) {
-        (void)snprintf(wrong, size, "seed %llu: %.400s",
-                       (unsigned long long)options->seed, world.model.wrong);
+        (void)snprintf(wrong, size, "%s", world.model.wrong);
     }
     file_sectors_remove(&world.disk);
     return right;

@@ -34,7 +34,7 @@ struct crash_tier_counts {
 };
 
 // Adds to the counts. False: something was found that must not be; `wrong` says
-// what and how to repeat it.
+// what.
 bool
 crash_tier_run(const struct crash_tier_options *options,
                struct crash_tier_counts *counts, char *wrong, size_t size);

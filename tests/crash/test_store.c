@@ -10,69 +10,65 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 #include <cmocka.h>
 
+#include "crash/crash_runner.h"
 #include "crash/crash_store.h"
 #include "support/file_sectors.h"
 
 #define LIVES 6
 
-static uint64_t cuts_wanted = 300;
-static uint64_t first_seed = 1;
+static bool
+run(uint64_t seed, const void *options, void *counts, char *wrong, size_t size)
+{
+    struct crash_store_options one = *(
+        const struct crash_store_options *)options;
+
+    one.seed = seed;
+    return crash_store_run(&one, counts, wrong, size);
+}
+
+static uint64_t
+cuts_of(const void *counts)
+{
+    return ((const struct crash_store_counts *)counts)->cuts;
+}
+
+static struct crash_runner runner = {
+    .program = "crash_store",
+    .cuts = 300,
+    .first_seed = 1,
+    .seeds_max = 100,
+    .run = run,
+    .cuts_of = cuts_of,
+};
 
 static void
 test_cuts(void **state)
 {
-    struct crash_store_options options = {.lives = LIVES};
+    const struct crash_store_options options = {.lives = LIVES};
     struct crash_store_counts counts = {0};
-    clock_t begin = clock();
-    char wrong[700];
 
     (void)state;
-    options.seed = first_seed;
-    while (counts.cuts < cuts_wanted) {
-        if (!crash_store_run(&options, &counts, wrong, sizeof(wrong))) {
-            fail_msg("%s\nrepeat with: crash_store repeat %llu", wrong,
-                     (unsigned long long)options.seed);
-        }
-        options.seed++;
-    }
+    crash_runner_cuts(&runner, &options, &counts);
     print_message(
-        "seeds %llu to %llu: %llu cuts (%.0f per second of processor), %llu "
-        "changes, %llu puts, %llu of them large, %llu flushes, %llu states "
-        "checked, %llu of them "
-        "not flushed\n",
-        (unsigned long long)first_seed, (unsigned long long)options.seed - 1,
-        (unsigned long long)counts.cuts,
-        (double)counts.cuts / ((double)(clock() - begin) / CLOCKS_PER_SEC),
+        "%llu changes, %llu puts, %llu of them large, %llu flushes, "
+        "%llu states checked, %llu of them not flushed\n",
         (unsigned long long)counts.changes, (unsigned long long)counts.puts,
         (unsigned long long)counts.large, (unsigned long long)counts.flushes,
         (unsigned long long)counts.checked,
         (unsigned long long)counts.survived);
 }
 
-// Each lie must be found out, or the test proves nothing.
 static void
 expect_caught(uint32_t lies, const char *what)
 {
-    struct crash_store_options options = {.lives = LIVES, .lies = lies};
+    const struct crash_store_options options = {.lives = LIVES, .lies = lies};
     struct crash_store_counts counts = {0};
-    char wrong[700] = "";
 
-    for (options.seed = 1; options.seed <= 100; options.seed++) {
-        if (!crash_store_run(&options, &counts, wrong, sizeof(wrong))) {
-            print_message("%s: caught after %llu cuts: %s\n", what,
-                          (unsigned long long)counts.cuts, wrong);
-            return;
-        }
-    }
-    fail_msg("%s was not noticed in %llu cuts", what,
-             (unsigned long long)counts.cuts);
+    crash_runner_expect_caught(&runner, &options, &counts, what);
 }
 
 static void
@@ -92,16 +88,8 @@ main(int argc, char **argv)
     };
     const struct CMUnitTest only[] = {cmocka_unit_test(test_cuts)};
 
-    if (argc == 3 && strcmp(argv[1], "repeat") == 0) {
-        first_seed = strtoull(argv[2], NULL, 10);
-        cuts_wanted = 1;
+    if (crash_runner_arguments(&runner, argc, argv)) {
         return cmocka_run_group_tests(only, NULL, NULL);
-    }
-    if (argc > 1) {
-        cuts_wanted = strtoull(argv[1], NULL, 10);
-    }
-    if (argc > 2) {
-        first_seed = strtoull(argv[2], NULL, 10);
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
