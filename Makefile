@@ -52,6 +52,7 @@ check: build
 
 check-long: build
 	@[ "$$(id -u)" != 0 ] || scripts/setup --slurm || true
+	@[ "$$(id -u)" != 0 ] || scripts/setup --long || true
 	@scripts/run_tests $(BUILD) -L '^long$$' --parallel $(JOBS)
 	@$(MAKE) --no-print-directory fuzz SECONDS=60
 	@$(MAKE) --no-print-directory check-aarch64
