@@ -12,11 +12,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/allocator.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/units.h"
 #include "segment/segment_format.h"
+#include "store/store_internal.h"
 #include "tools/output.h"
 #include "tools/segment_paths.h"
 
@@ -230,6 +233,13 @@ shell_store_open(const struct shell_store_request *request,
                  enum shell_store_mode mode, uint64_t block_bytes,
                  struct cascade **store)
 {
+    const struct store_surroundings around = {
+        .allocator = allocator_system(),
+        .clock = clock_system(),
+        .files = file_system_real(),
+        .background = true,
+        .short_lived = true,
+    };
     struct cascade_options *options = cascade_options_create();
     enum cascade_status status;
 
@@ -238,7 +248,7 @@ shell_store_open(const struct shell_store_request *request,
     }
     status = fill_options(options, request, mode, block_bytes);
     if (status == CASCADE_OK) {
-        status = cascade_open(options, store);
+        status = store_open_in(options, &around, store);
     }
     cascade_options_destroy(options);
     return status;

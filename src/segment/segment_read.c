@@ -16,6 +16,9 @@
 
 #define HEADER_ROOM (SEGMENT_HEADER_BYTES_MAX + 2 * SEGMENT_ALIGNMENT_MAX)
 
+// Of the staging memory, so that it may be large pages.
+#define STAGING_ALIGNMENT (2 * MIB)
+
 // Reads `bytes` at `offset` rounded out into `memory`; `data` is where the
 // wanted ones begin. STALE if the file ends before.
 static enum cascade_status
@@ -200,6 +203,25 @@ visit_index(const struct segment_file *file, const void *index,
     return CASCADE_OK;
 }
 
+// An array, of which only what is used is ever touched: aligned memory would be
+// cleared at once, and there are as many readers as threads that read.
+static bool
+make_staging(struct segment_reader *reader, uint32_t depth)
+{
+    reader->stage_bytes = units_max(segment_io_request_bytes(reader->io),
+                                    SEGMENT_HEADER_BYTES_MAX) +
+                          2 * SEGMENT_ALIGNMENT_MAX;
+    reader->staging_bytes = reader->stage_bytes * depth;
+    reader->staging_memory = allocator_array(
+        reader->allocator, reader->staging_bytes + STAGING_ALIGNMENT, 1);
+    if (reader->staging_memory == NULL) {
+        return false;
+    }
+    reader->staging = reader->staging_memory +
+                      -(uintptr_t)reader->staging_memory % STAGING_ALIGNMENT;
+    return true;
+}
+
 enum cascade_status
 segment_reader_create(const struct segment_reader_options *options,
                       struct segment_reader **reader)
@@ -215,19 +237,13 @@ segment_reader_create(const struct segment_reader_options *options,
     made->allocator = allocator;
     depth = segment_io_depth(options->io);
     made->part_count = 2 * depth;
-    made->stage_bytes = units_max(segment_io_request_bytes(options->io),
-                                  SEGMENT_HEADER_BYTES_MAX) +
-                        2 * SEGMENT_ALIGNMENT_MAX;
-    made->staging_bytes = made->stage_bytes * depth;
     made->stages = allocator_array(allocator, depth, sizeof(*made->stages));
     made->parts = allocator_array(allocator, made->part_count,
                                   sizeof(*made->parts));
-    made->staging = allocator_aligned(allocator, made->staging_bytes,
-                                      SEGMENT_ALIGNMENT_MAX);
     made->header = allocator_aligned(allocator, HEADER_ROOM,
                                      SEGMENT_ALIGNMENT_MAX);
-    if (made->stages == NULL || made->parts == NULL || made->staging == NULL ||
-        made->header == NULL) {
+    if (made->stages == NULL || made->parts == NULL || made->header == NULL ||
+        !make_staging(made, depth)) {
         segment_reader_destroy(made);
         return error_set(CASCADE_NO_MEMORY, "no memory for a segment reader");
     }
@@ -247,7 +263,7 @@ segment_reader_destroy(struct segment_reader *reader)
         return;
     }
     allocator_release(reader->allocator, reader->header);
-    allocator_release(reader->allocator, reader->staging);
+    allocator_release(reader->allocator, reader->staging_memory);
     allocator_release(reader->allocator, reader->parts);
     allocator_release(reader->allocator, reader->stages);
     allocator_release(reader->allocator, reader);

@@ -24,7 +24,8 @@ struct segment_reader_part {
 struct segment_reader {
     struct segment_io *io;
     const struct allocator *allocator;
-    uint8_t *staging; // of all staged parts, in one piece
+    uint8_t *staging_memory;
+    uint8_t *staging; // in it: of all staged parts, in one piece
     uint64_t staging_bytes;
     uint64_t stage_bytes; // of one
     void **stages;        // the free ones

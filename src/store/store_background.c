@@ -36,7 +36,7 @@
 static bool
 populate_step(struct cascade *store)
 {
-    if (store->dram == NULL) {
+    if (store->dram == NULL || store->around.short_lived) {
         return false;
     }
     return arena_populate_step(tier_dram_arena(store->dram),

@@ -137,6 +137,9 @@ struct store_surroundings {
     const struct clock_source *clock;
     const struct file_system *files;
     bool background; // false: tests call the steps by hand
+    // The arena's memory is taken as blocks come, not ahead of them: for who has
+    // few and ends soon.
+    bool short_lived;
     uint64_t seed;   // 0 = random
     // NULL: the one that the options ask for. The store closes it.
     const struct fabric *fabric;
