@@ -59,8 +59,8 @@ struct segment_file {
 // (`foreign` tells, may be NULL). VERSION: of a newer release; left alone.
 // CORRUPT: the header is damaged, and no trailer of a file of records stands in
 // for it: with one, the kind is SEGMENT_FILE_HEADLESS, and of the facts only
-// uuid, alignment, namespace and number are known. STALE: the file is too short for a header (it is being created, or its
-// writer died then).
+// uuid, alignment, namespace and number are known. STALE: the file is too short
+// for a header (it is being created, or its writer died then).
 enum cascade_status
 segment_read_open(struct segment_reader *reader, int directory,
                   const char *name, const char *path,

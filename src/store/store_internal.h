@@ -140,7 +140,7 @@ struct store_surroundings {
     // The arena's memory is taken as blocks come, not ahead of them: for who has
     // few and ends soon.
     bool short_lived;
-    uint64_t seed;   // 0 = random
+    uint64_t seed; // 0 = random
     // NULL: the one that the options ask for. The store closes it.
     const struct fabric *fabric;
 };
