@@ -173,6 +173,12 @@ fabric_port_hand_over(struct fabric_port *port, bool ring)
     }
 }
 
+void
+fabric_port_all_ring(struct fabric_port *port, bool all_ring)
+{
+    atomic_store_explicit(&port->all_ring, all_ring, memory_order_relaxed);
+}
+
 enum cascade_status
 fabric_port_open(const struct fabric_port_options *options,
                  struct fabric_port **opened)

@@ -81,6 +81,11 @@ enum cascade_status
 fabric_port_open(const struct fabric_port_options *options,
                  struct fabric_port **port) MUST_USE;
 
+// Any thread: every peer rings this port's doorbell when it sends, so that a
+// quiet thread may sleep longer. Not so at first.
+void
+fabric_port_all_ring(struct fabric_port *port, bool all_ring);
+
 // Before start: who handles a subject. Notices and requests without a handler
 // are answered with UNSUPPORTED and counted.
 void

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One turn of the engine, and the thread that makes turns when nobody else
-// does. The thread yields while something happened lately, then naps longer and
-// longer on the doorbell.
+// does. The thread yields while something came lately, then naps longer and
+// longer on the doorbell. Timers wake it and are no reason to stay awake.
 
 #include <pthread.h>
 #include <sched.h>
@@ -16,6 +16,9 @@
 #define NAP_NS_MIN ((uint64_t)20000)
 #define NAP_NS_BUSY ((uint64_t)200000)   // while something is under way
 #define NAP_NS_QUIET ((uint64_t)5000000) // peers of other nodes do not ring
+// Where all peers ring, and nothing has come for a while.
+#define NAP_NS_IDLE ((uint64_t)20000000)
+#define IDLE_NS ((uint64_t)1000000000)
 #define DRAIN_NS ((uint64_t)1000000000)
 #define RETRY_NS ((uint64_t)20000)
 #define TIMER_SLACK_NS 1000ul
@@ -193,8 +196,9 @@ fabric_port_is_engine(const struct fabric_port *port)
     return turning == port;
 }
 
-bool
-fabric_port_turn(struct fabric_port *port)
+// True if anything was done; `*heard` if it was not only that time passed.
+static bool
+make_turn(struct fabric_port *port, bool *heard)
 {
     const struct fabric *fabric = &port->fabric;
     const struct fabric_port *outer = turning;
@@ -212,6 +216,7 @@ fabric_port_turn(struct fabric_port *port)
     if (port->retry_first != NULL) {
         any |= fabric_port_bulk_turn(port, NULL);
     }
+    *heard = any;
     any |= do_timers(port);
     any |= fabric_port_expire(port);
     fabric_channel_sent_to(port->channel, port->options.ring,
@@ -219,6 +224,14 @@ fabric_port_turn(struct fabric_port *port)
     set_due(port);
     turning = outer;
     return any;
+}
+
+bool
+fabric_port_turn(struct fabric_port *port)
+{
+    bool heard;
+
+    return make_turn(port, &heard);
 }
 
 bool
@@ -301,6 +314,33 @@ fabric_port_drain_inline(struct fabric_port *port)
     }
 }
 
+// How long the thread naps when nothing has come for so long.
+static uint64_t
+longest_nap_ns(const struct fabric_port *port, uint64_t quiet_ns)
+{
+    if (atomic_load_explicit(&port->busy, memory_order_relaxed)) {
+        return NAP_NS_BUSY;
+    }
+    return quiet_ns >= IDLE_NS &&
+                   atomic_load_explicit(&port->all_ring, memory_order_relaxed)
+               ? NAP_NS_IDLE
+               : NAP_NS_QUIET;
+}
+
+// A turn of the thread. True if something came, or somebody else makes turns.
+static bool
+turn_of_thread(struct fabric_port *port, bool *any)
+{
+    bool heard = true;
+
+    *any = false;
+    if (pthread_mutex_trylock(&port->engine) == 0) {
+        *any = make_turn(port, &heard);
+        pthread_mutex_unlock(&port->engine);
+    }
+    return heard;
+}
+
 void *
 fabric_port_thread(void *context)
 {
@@ -315,18 +355,16 @@ fabric_port_thread(void *context)
     while (!atomic_load_explicit(&port->stopping, memory_order_seq_cst)) {
         uint32_t seen = atomic_load_explicit(port->doorbell,
                                              memory_order_seq_cst);
-        bool any = false;
-        bool free = fabric_port_try_turn(port, &any);
+        bool any;
+        bool heard = turn_of_thread(port, &any);
         uint64_t now_ns = clock_steady_ns(port->options.clock);
-        uint64_t nap_ns_max = atomic_load_explicit(&port->busy,
-                                                   memory_order_relaxed)
-                                  ? NAP_NS_BUSY
-                                  : NAP_NS_QUIET;
+        uint64_t nap_ns_max;
 
-        if (any || !free) {
+        if (heard) {
             event_ns = now_ns;
             nap_ns = 0;
         }
+        nap_ns_max = longest_nap_ns(port, now_ns - event_ns);
         if (now_ns - event_ns < YIELD_NS) {
             if (!any) {
                 (void)sched_yield();

@@ -77,6 +77,7 @@ struct fabric_port {
     _Atomic bool handed_any;
     _Atomic bool stopping;
     _Atomic bool busy;       // calls or bulk are open, as of the last step
+    _Atomic bool all_ring;   // every peer rings the doorbell
     _Atomic uint32_t asleep; // the thread, and callers without one
     _Atomic uint32_t own_doorbell;
     _Atomic uint32_t *doorbell;

@@ -146,6 +146,7 @@ store_cluster_greet(struct store_cluster *cluster, uint64_t deadline_ns)
     struct hello *hellos = allocator_array(
         cluster->allocator, cluster->rank_count, sizeof(*hellos));
     struct hello own;
+    bool all_near = true;
     enum cascade_status status;
 
     if (hellos == NULL) {
@@ -157,10 +158,14 @@ store_cluster_greet(struct store_cluster *cluster, uint64_t deadline_ns)
                                    "the greeting");
     for (uint16_t r = 0; r < cluster->rank_count && status == CASCADE_OK; r++) {
         status = compare_hello(cluster->rank, &own, r, &hellos[r]);
-        if (status == CASCADE_OK && r != cluster->rank &&
-            cluster->node != NULL) {
-            (void)fabric_node_meet(cluster->node, r, &hellos[r].node);
+        if (status == CASCADE_OK && r != cluster->rank) {
+            all_near = cluster->node != NULL &&
+                       fabric_node_meet(cluster->node, r, &hellos[r].node) &&
+                       all_near;
         }
+    }
+    if (status == CASCADE_OK) {
+        fabric_port_all_ring(cluster->port, all_near);
     }
     allocator_release(cluster->allocator, hellos);
     return status;
