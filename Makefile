@@ -51,7 +51,6 @@ check: build
 	@scripts/run_tests $(BUILD) --no-tests=error -LE '^long$$' --parallel $(JOBS)
 
 check-long: build
-	@[ "$$(id -u)" != 0 ] || scripts/setup --slurm || true
 	@[ "$$(id -u)" != 0 ] || scripts/setup --long || true
 	@scripts/run_tests $(BUILD) -L '^long$$' --parallel $(JOBS)
 	@$(MAKE) --no-print-directory fuzz SECONDS=60

@@ -80,14 +80,15 @@ available_memory(void)
     return units_min(bytes, limits.memory_bytes);
 }
 
-// Whether a launcher started this process as one of several ranks, or may have.
+// Whether a launcher started this process, as one rank or one of several.
 static bool
 is_rank(void)
 {
     struct probe_fabric fabric;
 
     probe_fabric(&fabric);
-    return fabric.found.status == CASCADE_OK && fabric.found.choice.mpi;
+    return fabric.found.launcher.name != NULL &&
+           fabric.found.launcher.refusal[0] == '\0';
 }
 
 // True if there is not enough memory or disk; says why.

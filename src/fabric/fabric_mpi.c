@@ -408,13 +408,28 @@ duplicate(struct fabric_mpi *engine, MPI_Comm from, MPI_Comm *to,
 struct introduction {
     uint64_t job;
     uint64_t exposed_bytes;
+    uint64_t node; // of the name that MPI gives it
 };
+
+static uint64_t
+node_number(void)
+{
+    char name[MPI_MAX_PROCESSOR_NAME];
+    int length = 0;
+    MPI_Get_processor_name(name, &length);
+    uint64_t hash = 0xcbf29ce484222325u; // FNV-1a
+    for (int i = 0; i < length; i++) {
+        hash = (hash ^ (uint8_t)name[i]) * 0x100000001b3u;
+    }
+    return hash;
+}
 
 static enum cascade_status
 introduce(struct fabric_mpi *engine, uint64_t deadline_ns)
 {
     const struct allocator *allocator = engine->services.allocator;
-    struct introduction own = {.exposed_bytes = engine->options.memory_bytes};
+    struct introduction own = {.exposed_bytes = engine->options.memory_bytes,
+                               .node = node_number()};
     while (engine->rank == 0 && own.job == 0) {
         if (getrandom(&own.job, sizeof(own.job), 0) != sizeof(own.job)) {
             own.job = fabric_mpi_now_ns(engine);
@@ -439,6 +454,7 @@ introduce(struct fabric_mpi *engine, uint64_t deadline_ns)
     engine->job = all[0].job;
     for (uint32_t rank = 0; rank < engine->rank_count; rank++) {
         engine->peers[rank].exposed_bytes = all[rank].exposed_bytes;
+        engine->many_nodes = engine->many_nodes || all[rank].node != own.node;
         engine->peers[rank].first_announced = -1;
         engine->peers[rank].first_waiting = -1;
     }

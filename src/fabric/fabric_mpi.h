@@ -31,8 +31,8 @@
 // One-sided reads. They need a window, whose creation may fail, or hang.
 enum fabric_windows {
     FABRIC_WINDOWS_OFF = 0,
-    // Tried under a deadline; kept if gets finish while the target is away from
-    // MPI, and are right.
+    // Tried under a deadline if ranks are of several nodes; kept if gets finish
+    // while the target is away from MPI, and are right.
     FABRIC_WINDOWS_AUTO = 1,
     // Kept if gets are right. For tests, and where AUTO has said yes before.
     FABRIC_WINDOWS_ON = 2,

@@ -131,6 +131,7 @@ struct fabric_mpi {
     uint16_t rank;
     uint16_t rank_count;
     uint64_t job;
+    bool many_nodes; // ranks say that they run on different ones
     struct fabric_mpi_peer *peers;
 
     struct fabric_mpi_receive receives[FABRIC_MPI_RECEIVES];

@@ -249,6 +249,12 @@ fabric_mpi_window_open(struct fabric_mpi *engine)
     if (status != CASCADE_OK || windows == FABRIC_WINDOWS_OFF) {
         return status;
     }
+    int many_nodes = engine->many_nodes ? 1 : 0;
+    status = fabric_mpi_least(engine, &many_nodes, open_ns);
+    if (status != CASCADE_OK ||
+        (windows == FABRIC_WINDOWS_AUTO && !many_nodes)) {
+        return status; // memory of the node needs no window
+    }
     uint64_t deadline_ns = fabric_mpi_now_ns(engine) +
                            engine->options.window_timeout_ns;
     int good = visit(engine, create, deadline_ns);
@@ -256,7 +262,8 @@ fabric_mpi_window_open(struct fabric_mpi *engine)
     if (status != CASCADE_OK || !good) {
         engine->window = MPI_WIN_NULL; // others may lack it: it stays
         engine->services.log_write(
-            engine->services.log, LOG_LEVEL_WARNING,
+            engine->services.log,
+            windows == FABRIC_WINDOWS_ON ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
             "fabric: MPI gives no window; no one-sided reads");
         return status;
     }

@@ -171,13 +171,16 @@ store_note_entry(void *context, const struct tier_segment_entry *entry)
 
     // Of what other ranks wrote, they tell: an index that took it in would need
     // room for the blocks of all.
-    if (store->cluster != NULL && !entry->own) {
+    if (entry->sibling) {
         return;
     }
     if (block_place_is_set(&entry->place)) {
         relist(store, entry);
     }
     if (entry->again) {
+        return;
+    }
+    if (store->cluster != NULL && !store_cluster_takes_entry(store, entry)) {
         return;
     }
     (void)directory_load(store->directory, &entry->label, &entry->place,
@@ -251,6 +254,7 @@ store_background_step(struct cascade *store)
     more = reload_step(store) || more;
     more = store_cluster_spill_step(store) || more;
     refresh_step(store);
+    more = store_cluster_adopt_step(store) || more;
     store_drain_look(store);
     store_rank_step(store);
     more = store_relocate_step(store) || more;

@@ -212,6 +212,9 @@ open_cluster(struct store_cluster *cluster, const struct fabric *fabric,
         status = store_cluster_spill_open(cluster);
     }
     if (status == CASCADE_OK) {
+        status = store_cluster_adopt_open(cluster);
+    }
+    if (status == CASCADE_OK) {
         status = directory_leases_create(
             cluster->allocator, store->settings.max_blocks, &cluster->leases);
     }
@@ -220,6 +223,25 @@ open_cluster(struct store_cluster *cluster, const struct fabric *fabric,
                              WORK_MAX, &cluster->workers);
     }
     return status;
+}
+
+// One-sided reads are tried where the other rungs may not be enough.
+static enum fabric_windows
+windows_wanted(const struct cascade *store)
+{
+    if (store->arena == NULL) {
+        return FABRIC_WINDOWS_OFF;
+    }
+    switch ((enum tier_remote_rung)store->settings.rung) {
+    case TIER_REMOTE_ANY:
+        return FABRIC_WINDOWS_AUTO;
+    case TIER_REMOTE_READ:
+        return FABRIC_WINDOWS_ON;
+    case TIER_REMOTE_NEAR:
+    case TIER_REMOTE_FETCH:
+        break;
+    }
+    return FABRIC_WINDOWS_OFF;
 }
 
 enum cascade_status
@@ -232,11 +254,16 @@ store_fabric(struct cascade *store, struct fabric *fabric)
         .allocator = allocator_system(),
         .clock = clock_system(),
         .log = &store->log,
+        .windows = windows_wanted(store),
         .open_timeout_ns = store->settings.timeout_ns,
     };
     char reason[FABRIC_REASON_BYTES];
     enum cascade_status status = CASCADE_OK;
 
+    if (store->arena != NULL) {
+        options.memory = arena_memory(store->arena);
+        options.memory_bytes = arena_bytes(store->arena);
+    }
     memset(fabric, 0, sizeof(*fabric));
     if (store->around.fabric != NULL) {
         *fabric = *store->around.fabric;
@@ -267,6 +294,13 @@ store_cluster_open(struct cascade *store)
 
     if (status != CASCADE_OK || fabric.table == NULL) {
         return status;
+    }
+    if (store->settings.rung == TIER_REMOTE_READ &&
+        (fabric.capabilities & FABRIC_READ) == 0) {
+        fabric.table->close(fabric.self);
+        return error_set(CASCADE_UNSUPPORTED,
+                         "fabric_rung = read: this fabric has no one-sided "
+                         "reads here; set fabric_rung=auto");
     }
     cluster = allocator_array(store->around.allocator, 1, sizeof(*cluster));
     if (cluster == NULL) {
@@ -416,6 +450,7 @@ store_cluster_close(struct cascade *store)
     fabric_node_close(cluster->node);
     directory_leases_destroy(cluster->leases);
     directory_home_destroy(cluster->home);
+    store_cluster_adopt_close(cluster);
     store_cluster_spill_close(cluster);
     store_cluster_registry_close(cluster);
     allocator_release(allocator, cluster->outbox.gone);

@@ -14,6 +14,7 @@
 //   store_cluster_settle.c  puts that no home has answered
 //   store_cluster_wide.c  flush, clear, protection, statistics of all ranks
 //   store_cluster_registry.c, _list.c  the protected keys of all ranks
+//   store_cluster_adopt.c  what is found on segments while ranks serve
 //   store_cluster_spill.c  what leaves memory here goes to a rank with room
 //
 // Threads: handlers and callbacks run on the engine thread of the port and never
@@ -88,6 +89,7 @@ struct store_outbox {
     size_t copies_room;
 };
 
+struct store_cluster_adopt;
 struct store_cluster_registry;
 struct store_cluster_spill;
 
@@ -101,6 +103,7 @@ struct store_cluster {
     struct directory_leases *leases;
     struct store_cluster_registry *registry;
     struct store_cluster_spill *spill;
+    struct store_cluster_adopt *adopt;
     struct pool *workers; // for peers; NULL: on the engine thread
     uint16_t rank;
     uint16_t rank_count;
@@ -218,6 +221,29 @@ store_cluster_greetings(struct store_cluster *cluster);
 // All ranks fit together, and know who is of their node.
 enum cascade_status
 store_cluster_greet(struct store_cluster *cluster, uint64_t deadline_ns);
+
+// Tells the home of the key of one binding, after the open. BUSY: not now.
+enum cascade_status
+store_cluster_announce_key(struct cascade *store, const struct block_key *key,
+                           uint64_t deadline_ns);
+
+// --- store_cluster_adopt.c
+
+enum cascade_status
+store_cluster_adopt_open(struct store_cluster *cluster);
+
+void
+store_cluster_adopt_close(struct store_cluster *cluster);
+
+// A record was found on segments while the store serves. True: it is to be
+// loaded. Any thread.
+bool
+store_cluster_takes_entry(struct cascade *store,
+                          const struct tier_segment_entry *entry);
+
+// The background's: homes are told of those. True if there are more.
+bool
+store_cluster_adopt_step(struct cascade *store);
 
 // --- store_cluster_home.c
 

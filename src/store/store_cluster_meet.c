@@ -328,6 +328,38 @@ store_cluster_announce(struct cascade *store, uint64_t deadline_ns)
     return status;
 }
 
+enum cascade_status
+store_cluster_announce_key(struct cascade *store, const struct block_key *key,
+                           uint64_t deadline_ns)
+{
+    struct store_cluster *cluster = store->cluster;
+    struct {
+        struct directory_message_count head;
+        struct directory_message_announce entry;
+    } message = {.head = {.count = 1}};
+    struct directory_found found;
+    struct directory_found content;
+    enum cascade_status status = directory_find_binding(store->directory, key,
+                                                        &found);
+
+    if (status != CASCADE_OK || (found.flags & DIRECTORY_GUEST) != 0) {
+        return CASCADE_OK; // it went meanwhile
+    }
+    if (directory_find_content(store->directory, &found.id, &content) ==
+        CASCADE_OK) {
+        found.bytes = content.bytes;
+    }
+    found.key = *key;
+    fill_announce(&found, &message.entry);
+    status = store_cluster_ask(cluster, store_cluster_key_home(cluster, key),
+                               DIRECTORY_SUBJECT_ANNOUNCE, &message,
+                               sizeof(message), NULL, 0, deadline_ns);
+    if (status == CASCADE_OK && (found.flags & DIRECTORY_REMOVED) == 0) {
+        store_cluster_copy_here(cluster, &found.id);
+    }
+    return status;
+}
+
 void
 store_cluster_greetings(struct store_cluster *cluster)
 {

@@ -161,6 +161,7 @@ struct cascade {
 
     struct tier_dram *dram; // NULL: no DRAM tier
     struct tier dram_tier;
+    struct arena *arena; // of the DRAM tier, until that has it
     uint64_t dram_capacity_bytes;
     uint32_t slots;
     uint64_t granule_bytes;

@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/arena.h"
 #include "base/check.h"
 #include "base/error.h"
 #include "base/machine.h"
@@ -260,12 +261,27 @@ open_policy(struct cascade *store)
     return CASCADE_OK;
 }
 
+// The memory of DRAM, before there is a tier over it: a fabric may want to make
+// it readable for other ranks when it opens.
+static enum cascade_status
+open_arena(struct cascade *store)
+{
+    uint64_t bytes = store->settings.dram_capacity_bytes;
+
+    if (bytes == 0) {
+        return CASCADE_OK;
+    }
+    return arena_open(store->around.allocator, "cascade-dram",
+                      units_round_up(bytes, store->granule_bytes),
+                      store->settings.huge_pages, &store->arena);
+}
+
 static enum cascade_status
 open_dram(struct cascade *store)
 {
     struct tier_dram_options options = {
         .capacity_bytes = store->settings.dram_capacity_bytes,
-        .huge_pages = store->settings.huge_pages,
+        .arena = store->arena,
         .allocator = store->around.allocator,
         .pool = store->pool,
     };
@@ -282,6 +298,7 @@ open_dram(struct cascade *store)
     if (status != CASCADE_OK) {
         return status;
     }
+    store->arena = NULL;
     store->dram_tier = tier_dram_tier(store->dram);
     store->dram_capacity_bytes = options.capacity_bytes;
     return open_policy(store);
@@ -338,6 +355,9 @@ open_parts(struct cascade *store)
         status = open_pool(store);
     }
     if (status == CASCADE_OK) {
+        status = open_arena(store);
+    }
+    if (status == CASCADE_OK) {
         status = store_cluster_open(store);
     }
     if (status == CASCADE_OK) {
@@ -382,6 +402,7 @@ close_parts(struct cascade *store)
     if (store->dram != NULL) {
         check(tier_dram_close(store->dram) == CASCADE_OK);
     }
+    arena_close(store->arena);
     directory_destroy(store->directory);
     store_cluster_close(store);
     if (store->page.page != NULL) {

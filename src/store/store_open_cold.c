@@ -55,13 +55,39 @@ note_clear(struct load_context *load, const struct tier_segment_entry *entry)
     check(pthread_mutex_unlock(&load->lock) == 0);
 }
 
-// May run in several threads. Of what other ranks wrote, they tell.
+// What this rank takes of a record: of what ranks of the job hold, they tell;
+// what other jobs wrote is told by the home of each key, and the payload may be
+// of another one. False: nothing.
+static bool
+take_label(const struct cascade *store, const struct tier_segment_entry *entry,
+           struct block_label *label)
+{
+    const struct store_cluster *cluster = store->cluster;
+
+    *label = entry->label;
+    if (cluster == NULL || entry->own) {
+        return true;
+    }
+    if (entry->sibling || store->settings.rebind == STORE_REBIND_ALLOWED) {
+        return false;
+    }
+    if ((label->flags & (BLOCK_LABEL_NO_KEY | BLOCK_LABEL_CLEAR)) == 0 &&
+        store_cluster_key_home(cluster, &label->key) == cluster->rank) {
+        return true;
+    }
+    memset(&label->key, 0, sizeof(label->key));
+    label->flags |= BLOCK_LABEL_NO_KEY;
+    return block_place_is_set(&entry->place);
+}
+
+// May run in several threads.
 static void
 load_entries(void *context, const struct tier_segment_entry *entries,
              size_t count)
 {
     struct load_context *load = context;
     struct directory_record records[DIRECTORY_LOAD_BATCH];
+    struct block_label labels[DIRECTORY_LOAD_BATCH];
 
     while (count > 0) {
         size_t now = units_min(count, DIRECTORY_LOAD_BATCH);
@@ -69,15 +95,16 @@ load_entries(void *context, const struct tier_segment_entry *entries,
 
         for (size_t i = 0; i < now; i++) {
             note_clear(load, &entries[i]);
-            if (load->store->cluster != NULL && !entries[i].own) {
+            if (!take_label(load->store, &entries[i], &labels[taken])) {
                 continue;
             }
-            records[taken++] = (struct directory_record){
-                .label = &entries[i].label,
+            records[taken] = (struct directory_record){
+                .label = &labels[taken],
                 .place = &entries[i].place,
                 .segment = entries[i].segment,
                 .durable = entries[i].durable && entries[i].own,
             };
+            taken++;
         }
         note_load(load,
                   directory_load_many(load->store->directory, records, taken));

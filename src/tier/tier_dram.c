@@ -398,13 +398,12 @@ prepare(struct tier_dram *dram, const struct tier_dram_options *options)
     if (status != CASCADE_OK) {
         return status;
     }
-    status = arena_open(options->allocator, "cascade-dram",
-                        dram->capacity_bytes, options->huge_pages,
-                        &dram->arena);
-    if (status == CASCADE_OK) {
-        dram->memory = arena_memory(dram->arena);
+    if (options->arena != NULL) {
+        check(arena_bytes(options->arena) >= dram->capacity_bytes);
+        return CASCADE_OK;
     }
-    return status;
+    return arena_open(options->allocator, "cascade-dram", dram->capacity_bytes,
+                      options->huge_pages, &dram->arena);
 }
 
 const struct tier_table tier_dram_table = {
@@ -451,6 +450,10 @@ tier_dram_open(const struct tier_dram_options *options, struct tier_dram **dram)
         destroy(made);
         return status;
     }
+    if (options->arena != NULL) {
+        made->arena = options->arena;
+    }
+    made->memory = arena_memory(made->arena);
     *dram = made;
     return CASCADE_OK;
 }

@@ -33,6 +33,9 @@ struct tier_dram_options {
     uint32_t blocks_max;     // slots; also bounds the entries of a policy
     uint64_t granule_bytes;  // power of two; 0 = 4 KiB
     bool huge_pages;
+    // To use, of at least the rounded capacity; the tier's once it is open.
+    // NULL: one is opened.
+    struct arena *arena;
     uint16_t rank;     // put into places
     bool shares_words; // peers of the node may see the words of the slots
     const struct allocator *allocator;

@@ -75,6 +75,7 @@ struct tier_segment_entry {
     struct block_place place; // not set for BIND, REMOVAL and CLEAR
     uint32_t segment;         // handle of the segment that holds the record
     bool own;                 // of this store: own or adopted directory
+    bool sibling;             // of another rank of this job
     bool durable;             // sealed, or synced as far as one can know
     bool again;               // not a new record: only its place counts
 };

@@ -289,6 +289,7 @@ tier_segment_show(struct tier_segment *cold,
         next->segment = handle->number;
         next->own = relation == TIER_SEGMENT_OWN ||
                     relation == TIER_SEGMENT_ADOPTED;
+        next->sibling = relation == TIER_SEGMENT_SIBLING;
         next->durable = handle->state == TIER_SEGMENT_SEALED;
         next->again = again;
         next->label = entry.label;

@@ -98,6 +98,17 @@ is_ended(struct tier_segment *cold, const char *writer)
                               cold->lease.writer) == CASCADE_OK;
 }
 
+static enum tier_segment_relation
+relation_to(struct tier_segment *cold, const char *adopter)
+{
+    struct segment_lease_sight sight;
+
+    segment_lease_look(&cold->root, cold->allocator, adopter, &sight);
+    return sight.known && sight.holder.job == cold->self.job
+               ? TIER_SEGMENT_SIBLING
+               : TIER_SEGMENT_FOREIGN;
+}
+
 // One look at a directory's lease; takes it if it is free and that is wanted.
 // False: it changed under us, look again.
 static bool
@@ -133,6 +144,7 @@ look_at_directory(struct tier_segment *cold,
     }
     if (sight.state == SEGMENT_LEASE_ADOPTED &&
         !is_ended(cold, sight.adopter)) {
+        *relation = relation_to(cold, sight.adopter);
         return true;
     }
     status = segment_lease_take(&cold->root, directory->writer, &sight,

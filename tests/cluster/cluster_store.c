@@ -458,7 +458,7 @@ end(struct job *job)
     must(job, cascade_close(job->store), "close");
 }
 
-// cluster_store auto|near|fetch : in memory.
+// cluster_store auto|near|read|fetch : in memory.
 // cluster_store put PATH, cluster_store find PATH: two jobs on one cold path.
 // cluster_store lose killed|flushing PATH, then found jobs PATH.
 int
@@ -503,7 +503,7 @@ main(int argc, char **argv)
         meet(&job);
         end(&job);
     } else {
-        (void)fprintf(stderr, "usage: cluster_store auto|near|fetch, or "
+        (void)fprintf(stderr, "usage: cluster_store auto|near|read|fetch, or "
                               "put|find|found PATH, or lose killed|flushing "
                               "PATH\n");
         return 2;
