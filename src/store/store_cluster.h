@@ -317,6 +317,12 @@ store_cluster_read(struct cascade *store, const struct block_key *key,
                    const struct store_cluster_found *found,
                    struct store_cluster_read *read);
 
+// The same, where this rank has the block on segments: from another one's memory.
+enum cascade_status
+store_cluster_read_spilled(struct cascade *store,
+                           const struct store_cluster_found *found,
+                           struct store_cluster_read *read);
+
 void
 store_cluster_installs(struct store_cluster *cluster);
 
@@ -500,6 +506,14 @@ store_cluster_spill_close(struct store_cluster *cluster);
 
 void
 store_cluster_spill(struct store_cluster *cluster);
+
+// Another rank has taken the content, and may have it still.
+bool
+store_cluster_was_spilled(struct cascade *store, const struct block_id *id);
+
+// It has not.
+void
+store_cluster_forget_spilled(struct cascade *store, const struct block_id *id);
 
 // The background's; true if there is more to do at once.
 bool

@@ -508,6 +508,15 @@ read_anywhere(struct cascade *store, const struct store_cluster_found *found,
     }
 }
 
+enum cascade_status
+store_cluster_read_spilled(struct cascade *store,
+                           const struct store_cluster_found *found,
+                           struct store_cluster_read *read)
+{
+    return read_anywhere(store, found, read->spans, read->span_count, false,
+                         read, &read->served);
+}
+
 // Into an own slot, pinned; a guest from then on if it may be one.
 static enum cascade_status
 read_into_slot(struct cascade *store, const struct store_cluster_found *found,

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Spill: what is about to leave the memory of a rank that has no cold tier goes
-// to a rank with free memory. Both parts are steps of the background. The one
+// Spill: what is about to leave the memory of a rank goes to a rank with free
+// memory. Both parts are steps of the background. The one
 // that is short of room looks who has some and offers its coldest blocks; the
 // one that has room reads them, as guests, under a lease. When the first drops
 // its copy, the home of the key finds the guest and makes it the custodian
 // (docs/DIRECTORY_PROTOCOL.md): there is no message of spill that moves custody,
-// so one that is lost or late costs a block at most.
+// so one that is lost or late costs a block at most. With a cold tier the first
+// stays the custodian, and reads the guest before its own segments.
 //
 // Invariant: nothing here makes an eviction wait; a put that finds no room waits
 // for what is on its way as it does for the cold tier, at most put_wait. At most
@@ -34,6 +35,9 @@
 #define ASK_AGAIN_NS NS_PER_S
 #define OFFER_NS (5 * NS_PER_S)
 #define TAKE_NS NS_PER_S
+// Contents that were taken are remembered as bits of a hash; after half as many
+// as there are bits it begins anew.
+#define TAKEN_BITS 65536u
 
 struct offer {
     struct block_key key;
@@ -85,6 +89,8 @@ struct store_cluster_spill {
     struct taken taken;
     struct block_place places[OFFERS_MAX]; // that were offered
     size_t offered;
+    _Atomic uint64_t taken_bits[TAKEN_BITS / 64];
+    uint32_t taken_count;
     _Atomic uint32_t best_rank; // rank_count: none is known
     _Atomic uint64_t best_bytes;
 };
@@ -103,8 +109,37 @@ static bool
 is_on(const struct cascade *store)
 {
     return store->cluster != NULL && store->settings.spill &&
-           store->dram != NULL &&
-           (store->cold == NULL || store->settings.cold_look_only);
+           store->dram != NULL;
+}
+
+// What leaves memory here is nowhere else.
+static bool
+is_last(const struct cascade *store)
+{
+    return store->cold == NULL || store->settings.cold_look_only;
+}
+
+static uint32_t
+bit_of(const struct block_id *id)
+{
+    uint32_t hash;
+
+    memcpy(&hash, id->bytes, sizeof(hash));
+    return hash % TAKEN_BITS;
+}
+
+static void
+remember_taken(struct store_cluster_spill *spill, const struct block_id *id)
+{
+    uint32_t bit = bit_of(id);
+
+    if (++spill->taken_count > TAKEN_BITS / 2) {
+        spill->taken_count = 0;
+        for (size_t i = 0; i < TAKEN_BITS / 64; i++) {
+            atomic_store(&spill->taken_bits[i], 0);
+        }
+    }
+    atomic_fetch_or(&spill->taken_bits[bit / 64], (uint64_t)1 << bit % 64);
 }
 
 // What more this rank would take.
@@ -239,6 +274,7 @@ mark_spilled(struct cascade *store, const struct block_place *place)
             store->blocks[place->slot].flags |= STORE_SLOT_SPILLED;
         }
         store_policy_unlock(store);
+        remember_taken(store->cluster->spill, &found.id);
     }
 }
 
@@ -472,7 +508,8 @@ store_cluster_spill_step(struct cascade *store)
 void
 store_cluster_spill_wanted(struct cascade *store)
 {
-    if (is_on(store) && atomic_load(&store->cluster->spill->under_way) == 0) {
+    if (is_on(store) && is_last(store) &&
+        atomic_load(&store->cluster->spill->under_way) == 0) {
         store_background_kick(store);
     }
 }
@@ -482,7 +519,7 @@ store_cluster_is_spilling(struct cascade *store)
 {
     const struct store_cluster_spill *spill;
 
-    if (!is_on(store)) {
+    if (!is_on(store) || !is_last(store)) {
         return false;
     }
     spill = store->cluster->spill;
@@ -497,6 +534,26 @@ store_cluster_spill_waits(struct cascade *store, uint32_t slot)
 
     return store_cluster_is_spilling(store) &&
            may_be_offered(store, slot, &found);
+}
+
+bool
+store_cluster_was_spilled(struct cascade *store, const struct block_id *id)
+{
+    uint32_t bit = bit_of(id);
+
+    return is_on(store) &&
+           (atomic_load(&store->cluster->spill->taken_bits[bit / 64]) >>
+                bit % 64 &
+            1) != 0;
+}
+
+void
+store_cluster_forget_spilled(struct cascade *store, const struct block_id *id)
+{
+    uint32_t bit = bit_of(id);
+
+    atomic_fetch_and(&store->cluster->spill->taken_bits[bit / 64],
+                     ~((uint64_t)1 << bit % 64));
 }
 
 enum cascade_status

@@ -12,6 +12,8 @@
 
 // Looks before a block that keeps moving is called a miss.
 #define ROUNDS_MAX 8
+// How long a copy is looked for elsewhere that is on own segments.
+#define SPILLED_NS (NS_PER_S / 10)
 
 // A get under way.
 struct get {
@@ -215,6 +217,33 @@ read_remote(struct cascade *store, struct get *get,
     return status;
 }
 
+// From the memory of a rank that took it, before the own segments are read.
+static enum cascade_status
+read_spilled(struct cascade *store, struct get *get,
+             const struct cascade_span *spans, size_t span_count)
+{
+    struct store_cluster_read read = {
+        .spans = spans,
+        .span_count = span_count,
+        .deadline_ns = units_min(get->deadline_ns,
+                                 store_now(store) + SPILLED_NS),
+    };
+    const struct block_id *id = &get->wide.found.id;
+    enum cascade_status status;
+
+    if (store->cluster == NULL || !store_cluster_was_spilled(store, id)) {
+        return CASCADE_STALE;
+    }
+    status = store_cluster_read_spilled(store, &get->wide, &read);
+    get->given = get->given || read.given;
+    if (status == CASCADE_OK) {
+        get->served = read.served;
+    } else {
+        store_cluster_forget_spilled(store, id);
+    }
+    return status;
+}
+
 // Into own memory, pinned.
 static enum cascade_status
 pin_remote(struct cascade *store, struct get *get, struct tier_pin *pin)
@@ -285,7 +314,10 @@ walk(struct cascade *store, struct get *get, const struct cascade_span *spans,
         } else if (block_place_is_set(&found.memory)) {
             status = read_memory(store, get, &found, spans, span_count);
         } else {
-            status = read_cold(store, get, &found, spans, span_count);
+            status = read_spilled(store, get, spans, span_count);
+            if (status != CASCADE_OK) {
+                status = read_cold(store, get, &found, spans, span_count);
+            }
         }
         if (status == CASCADE_OK) {
             *bytes = found.bytes;

@@ -56,8 +56,8 @@ OPTION(PROMOTION_THRESHOLD, "promotion_threshold", COUNT, "reads", "3",
        "Reads of a block from another rank's memory after which a local copy is kept")
 OPTION(SPILL, "spill", FLAG, "flag", "true",
        "true|false",
-       "Without a cold tier: blocks that are about to leave memory go to another rank that "
-       "has free memory, and this rank takes others' so")
+       "Blocks that are about to leave memory go to another rank that has free memory, and "
+       "this rank takes others' so")
 OPTION(MAX_BLOCKS, "max_blocks", COUNT, "blocks", "0",
        "0|16..268435456",
        "Blocks that the index has room for; 0 is one per 64KiB of capacity, within bounds")

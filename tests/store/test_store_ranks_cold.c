@@ -26,10 +26,11 @@
 // Longer than any lease.
 #define LOOKS_NS (30 * NS_PER_S)
 
-static const char *const refused[] = {
-    "rebind", "refused", "lease_time", "12", "binding_lease", "1", NULL};
-static const char *const allowed[] = {"lease_time", "12", "binding_lease", "1",
-                                      NULL};
+static const char *const refused[] = {"rebind", "refused",       "lease_time",
+                                      "12",     "binding_lease", "1",
+                                      "spill",  "false",         NULL};
+static const char *const allowed[] = {
+    "lease_time", "12", "binding_lease", "1", "spill", "false", NULL};
 
 static void
 name_of(const char *what, unsigned block, char key[32])

@@ -217,6 +217,55 @@ test_a_rank_that_took_is_lost(void **state)
     live(31, 2, NULL, true, put_past_the_dead);
 }
 
+// --- with a cold tier
+
+static void
+put_beyond_memory_and_flush(struct store_ranks *ranks, uint16_t rank,
+                            struct cascade *store)
+{
+    struct cascade_stats stats;
+    char key[32];
+
+    if (rank == 0) {
+        put_all(ranks, store);
+        store_ranks_must(cascade_flush(store, NULL), "flush");
+    }
+    store_ranks_meet(store);
+    if (rank == 0) {
+        for (unsigned b = 0; b < BLOCKS; b++) {
+            name_of(b, key);
+            store_ranks_get(store, key, b, BLOCK);
+        }
+        stats = store_stats_now(store);
+        check(stats.misses == 0);
+        check(stats.hits[CASCADE_TIER_REMOTE_DRAM] > BLOCKS / 2);
+        // Bound anew, it is nowhere as it was.
+        store_ranks_put(store, "b-0", 1000, BLOCK, 0, NULL);
+        store_ranks_get(store, "b-0", 1000, BLOCK);
+    }
+    store_ranks_meet(store);
+    store_ranks_get(store, "b-0", 1000, BLOCK);
+    for (unsigned b = 1; b < BLOCKS; b++) {
+        name_of(b, key);
+        store_ranks_get(store, key, b, BLOCK);
+    }
+    store_ranks_meet(store);
+}
+
+static void
+test_a_neighbour_is_read_before_segments(void **state)
+{
+    static struct store_ranks ranks;
+
+    (void)state;
+    for (uint64_t seed = 41; seed < 43; seed++) {
+        store_ranks_make(&ranks, seed, 2, NULL);
+        ranks.adjust = make_large;
+        store_ranks_run(&ranks, 2, true, NULL, put_beyond_memory_and_flush);
+        store_ranks_remove(&ranks);
+    }
+}
+
 int
 main(void)
 {
@@ -225,6 +274,7 @@ main(void)
         cmocka_unit_test(test_nobody_has_room),
         cmocka_unit_test(test_spill_can_be_turned_off),
         cmocka_unit_test(test_a_rank_that_took_is_lost),
+        cmocka_unit_test(test_a_neighbour_is_read_before_segments),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

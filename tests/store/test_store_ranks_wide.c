@@ -406,6 +406,85 @@ test_a_clear_outlives_who_asked_for_it(void **state)
     }
 }
 
+// --- whatever happens
+
+#define RANDOM_KEYS 12u
+
+// Changes by all ranks at once, while pairs of ranks are cut from each other.
+static void
+change_at_random(struct store_ranks *ranks, uint16_t rank,
+                 struct cascade *store)
+{
+    for (unsigned step = 0; step < 60; step++) {
+        uint64_t number = fabric_sim_random(ranks->sim, RANDOM_KEYS);
+        uint64_t what = fabric_sim_random(ranks->sim, 100);
+        uint16_t other = (uint16_t)fabric_sim_random(ranks->sim, ranks->count);
+        enum cascade_status status = CASCADE_OK;
+        char key[32];
+
+        (void)snprintf(key, sizeof(key), "r-%02u", (unsigned)number);
+        if (what < 40) {
+            status = store_put_seed(store, key, number, BLOCK,
+                                    what < 20 ? CASCADE_PUT_PREFIX : 0, NULL);
+        } else if (what < 60) {
+            status = cascade_protect(store, store_name(key), NULL);
+        } else if (what < 80) {
+            status = cascade_unprotect(store, store_name(key));
+        } else if (what < 92) {
+            status = cascade_remove(store, store_name(key));
+        } else if (what < 93) {
+            status = cascade_clear(store);
+        } else if (other != rank) {
+            fabric_sim_cut(ranks->sim, rank, other);
+            fabric_sim_sleep(ranks->sim, 30 * NS_PER_MS);
+            fabric_sim_heal(ranks->sim, rank, other);
+        }
+        check(status == CASCADE_OK || status == CASCADE_NOT_FOUND ||
+              status == CASCADE_TIMEOUT || status == CASCADE_BUSY ||
+              status == CASCADE_NO_SPACE || status == CASCADE_STALE);
+        fabric_sim_sleep(ranks->sim, fabric_sim_random(ranks->sim, NS_PER_MS));
+    }
+    // What timed out is settled, and what it left is known.
+    fabric_sim_sleep(ranks->sim, 30 * NS_PER_S);
+    sync_all(store);
+    sync_all(store);
+}
+
+static void
+all_list_what_is(struct store_ranks *ranks, uint16_t rank,
+                 struct cascade *store)
+{
+    char wanted[LISTED_MAX * 32] = "";
+    size_t used = 0;
+
+    change_at_random(ranks, rank, store);
+    for (unsigned number = 0; number < RANDOM_KEYS; number++) {
+        struct cascade_location location;
+        char key[32];
+
+        (void)snprintf(key, sizeof(key), "r-%02u", number);
+        if (cascade_locate(store, store_name(key), &location) == CASCADE_OK &&
+            location.protected_prefix) {
+            used += (size_t)snprintf(wanted + used, sizeof(wanted) - used,
+                                     "%s%s", used > 0 ? " " : "", key);
+        }
+    }
+    list_is(store, wanted);
+    store_ranks_meet(store);
+}
+
+static void
+test_lists_are_right_after_whatever_happened(void **state)
+{
+    static const char *const pairs[] = {"timeout", "1", "binding_lease", "1",
+                                        NULL};
+
+    (void)state;
+    for (uint64_t seed = 61; seed < 71; seed++) {
+        live(seed, 4, pairs, all_list_what_is);
+    }
+}
+
 // --- what is counted
 
 static void
@@ -458,6 +537,7 @@ main(void)
         cmocka_unit_test(test_sync_waits_until_its_deadline),
         cmocka_unit_test(test_the_list_survives_a_change_of_custody),
         cmocka_unit_test(test_a_clear_outlives_who_asked_for_it),
+        cmocka_unit_test(test_lists_are_right_after_whatever_happened),
         cmocka_unit_test(test_what_comes_from_others_is_counted),
     };
 
