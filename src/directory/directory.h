@@ -295,10 +295,14 @@ directory_dirty_bindings(struct directory *directory,
 void
 directory_note_cold_hit(struct directory *directory, const struct block_id *id);
 
-// Drops a removal that hides nothing any more: true if it was dropped.
+// Drops a removal that hides nothing any more: true if it was dropped. One that
+// has a version of its own is not needed below `older_than`. Those of a shared
+// directory have the version of what they hide, which may lie in segments that
+// were made later: they go when their record lies in the oldest segment.
 bool
 directory_drop_removal(struct directory *directory, const struct block_key *key,
-                       struct block_version older_than);
+                       struct block_version older_than,
+                       uint32_t oldest_segment);
 
 // Forgets every binding below a new version, which is returned. `freed` is
 // called for each content that went; it may take leaf locks only.

@@ -35,6 +35,18 @@ renew_version(struct directory *directory, struct binding *binding)
     directory_shard_unlock(shard);
 }
 
+// What a removal must be called to hide that record. Among ranks another one may
+// have bound the key since: a removal of the record's own version will do.
+static struct block_version
+outranking(struct directory *directory, struct block_version removal,
+           struct block_version record)
+{
+    if (!directory->options.shared || block_version_is_zero(record)) {
+        return directory_next_version(directory);
+    }
+    return block_version_compare(removal, record) > 0 ? removal : record;
+}
+
 // Under the key's shard: a record that is not of the newest version landed in a
 // segment made after the newer version was given. Only a version given now
 // outranks it for as long as that segment lives. A live binding needs that only
@@ -53,7 +65,7 @@ outrank_record(struct directory *directory, const struct block_key *key,
     }
     binding->flags |= DIRECTORY_OLDER;
     if (directory_binding_is_removed(binding)) {
-        binding->version = directory_next_version(directory);
+        binding->version = outranking(directory, binding->version, version);
         binding->record_segment = DIRECTORY_NO_SEGMENT;
         binding->flags |= DIRECTORY_DIRTY;
     } else if ((binding->flags & DIRECTORY_GUEST) == 0 &&
@@ -151,9 +163,21 @@ directory_dirty_bindings(struct directory *directory, const struct block_id *id)
     }
 }
 
+static bool
+is_needed(const struct directory *directory, const struct binding *removal,
+          struct block_version older_than, uint32_t oldest_segment)
+{
+    if (!directory->options.shared) {
+        return block_version_compare(removal->version, older_than) >= 0;
+    }
+    return (removal->flags & DIRECTORY_DIRTY) != 0 ||
+           removal->record_segment == DIRECTORY_NO_SEGMENT ||
+           removal->record_segment != oldest_segment;
+}
+
 bool
 directory_drop_removal(struct directory *directory, const struct block_key *key,
-                       struct block_version older_than)
+                       struct block_version older_than, uint32_t oldest_segment)
 {
     struct directory_shard *shard = directory_key_shard(directory, key);
     struct binding *binding;
@@ -162,7 +186,7 @@ directory_drop_removal(struct directory *directory, const struct block_key *key,
     directory_shard_lock(shard);
     binding = directory_binding(directory, key);
     if (binding != NULL && directory_binding_is_removed(binding) &&
-        block_version_compare(binding->version, older_than) < 0) {
+        !is_needed(directory, binding, older_than, oldest_segment)) {
         directory_binding_delete(directory, binding);
         atomic_fetch_sub(&directory->removals, 1);
         dropped = true;

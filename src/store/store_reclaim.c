@@ -345,7 +345,9 @@ static void
 drop_removals(struct cascade *store)
 {
     struct store_writer *writer = store->writer;
-    struct block_version oldest = tier_segment_oldest_version(store->cold);
+    uint32_t segment;
+    struct block_version oldest = tier_segment_oldest_version(store->cold,
+                                                              &segment);
     uint64_t cursor = 0;
     size_t count = 1;
 
@@ -353,8 +355,8 @@ drop_removals(struct cascade *store)
         count = directory_scan(store->directory, &cursor, DIRECTORY_REMOVED,
                                writer->found, STORE_WRITE_BATCH, NULL, 0, NULL);
         for (size_t i = 0; i < count; i++) {
-            (void)directory_drop_removal(store->directory,
-                                         &writer->found[i].key, oldest);
+            (void)directory_drop_removal(
+                store->directory, &writer->found[i].key, oldest, segment);
         }
     }
 }

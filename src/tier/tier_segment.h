@@ -234,9 +234,10 @@ bool
 tier_segment_use_reserve(struct tier_segment *cold);
 
 // Creation version of the oldest segment of any writer; a removal of a higher
-// version is needed only while one older than it exists.
+// version is needed only while one older than it exists. `segment` (may be NULL):
+// which one it is; UINT32_MAX if there is none, or its age is not known.
 struct block_version
-tier_segment_oldest_version(struct tier_segment *cold);
+tier_segment_oldest_version(struct tier_segment *cold, uint32_t *segment);
 
 struct tier_segment_usage {
     uint64_t own_bytes; // files of own and adopted directories

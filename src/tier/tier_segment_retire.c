@@ -434,9 +434,10 @@ tier_segment_retire(struct tier_segment *cold, uint32_t segment,
 }
 
 struct block_version
-tier_segment_oldest_version(struct tier_segment *cold)
+tier_segment_oldest_version(struct tier_segment *cold, uint32_t *segment)
 {
     struct block_version oldest = {UINT64_MAX, UINT64_MAX};
+    uint32_t number = UINT32_MAX;
 
     (void)pthread_mutex_lock(&cold->table_lock);
     for (uint32_t i = 0; i < cold->handle_count; i++) {
@@ -451,8 +452,12 @@ tier_segment_oldest_version(struct tier_segment *cold)
         }
         if (block_version_compare(created, oldest) < 0) {
             oldest = created;
+            number = handle->facts_known ? handle->number : UINT32_MAX;
         }
     }
     (void)pthread_mutex_unlock(&cold->table_lock);
+    if (segment != NULL) {
+        *segment = number;
+    }
     return oldest;
 }

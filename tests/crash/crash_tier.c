@@ -615,7 +615,8 @@ reclaim(struct world *world)
         return;
     }
     if (tier_segment_retire(store->cold, info.segment, 0) == CASCADE_OK) {
-        struct block_version oldest = tier_segment_oldest_version(store->cold);
+        struct block_version oldest = tier_segment_oldest_version(store->cold,
+                                                                  NULL);
 
         world->counts->reclaimed++;
         // Removals that hide nothing any more are forgotten.

@@ -360,7 +360,7 @@ test_late_record_is_outranked(void **state)
     assert_true((found.flags & DIRECTORY_DIRTY) != 0);
     assert_true(block_version_compare(found.version, removed) > 0);
     assert_true(directory_drop_removal(directory, &key,
-                                       directory_next_version(directory)));
+                                       directory_next_version(directory), 0));
     directory_fixture_end(directory);
 }
 

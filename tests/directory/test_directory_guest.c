@@ -410,6 +410,38 @@ test_a_given_version_replaces_nothing_newer(void **state)
     directory_fixture_end(directory);
 }
 
+// A removal has the version of what it hides, in a segment that may have been made
+// later: it is needed until its own record is in the oldest one.
+static void
+test_a_removal_stays_until_its_record_is_the_oldest(void **state)
+{
+    struct heard heard;
+    struct directory *directory = make(&heard);
+    struct directory_freed freed;
+    struct block_key key = directory_fixture_key(1);
+    struct block_version now;
+
+    (void)state;
+    (void)bind(directory, 1, 10, 3, 50, 0);
+    directory_note_record(directory, &key, directory_fixture_version(50), false,
+                          7);
+    directory_end(directory, &key, directory_fixture_version(60), true, &freed);
+    now = directory_next_version(directory);
+    assert_false(directory_drop_removal(directory, &key, now, 7));
+    directory_note_record(directory, &key, directory_fixture_version(50), true,
+                          8);
+    assert_false(directory_drop_removal(directory, &key, now, 7));
+    assert_true(directory_drop_removal(directory, &key, now, 8));
+    // A record that lands after all has gone is hidden, and nothing newer is.
+    directory_note_record(directory, &key, directory_fixture_version(50), false,
+                          9);
+    expect_removal(directory, 50);
+    directory_note_record(directory, &key, directory_fixture_version(40), false,
+                          9);
+    expect_removal(directory, 50);
+    directory_fixture_end(directory);
+}
+
 int
 main(void)
 {
@@ -424,6 +456,7 @@ main(void)
         cmocka_unit_test(test_a_guest_ends_with_what_it_replaced),
         cmocka_unit_test(test_a_confirmed_guest_has_replaced_for_good),
         cmocka_unit_test(test_a_given_version_replaces_nothing_newer),
+        cmocka_unit_test(test_a_removal_stays_until_its_record_is_the_oldest),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -423,6 +423,92 @@ test_an_index_has_the_blocks_of_its_rank_only(void **state)
     store_ranks_remove(&ranks);
 }
 
+#define REMOVED 60
+
+// Fillers of rank 0, which the cold tier has no room for.
+static void
+fill_segments(struct cascade *store, unsigned first, unsigned count)
+{
+    char key[32];
+
+    for (unsigned b = first; b < first + count; b++) {
+        (void)snprintf(key, sizeof(key), "filler-%u", b);
+        store_ranks_put(store, key, 5000u + b, BLOCK, 0, NULL);
+    }
+    store_ranks_must(cascade_flush(store, NULL), "flush");
+}
+
+// Keys are written to segments that were made after they had been put, and
+// removed from afar; then the oldest segments go, the others do not.
+static void
+remove_and_reclaim(struct store_ranks *ranks, uint16_t rank,
+                   struct cascade *store)
+{
+    struct directory_usage usage;
+    char key[32];
+
+    (void)ranks;
+    if (rank == 0) {
+        fill_segments(store, 0, 40);
+        for (unsigned b = 0; b < REMOVED; b++) {
+            (void)snprintf(key, sizeof(key), "removed-%u", b);
+            store_ranks_put(store, key, 100u + b, BLOCK, 0, NULL);
+        }
+        store_ranks_must(cascade_flush(store, NULL), "flush");
+    }
+    store_ranks_meet(store);
+    for (unsigned b = 0; b < REMOVED && rank == 1; b++) {
+        (void)snprintf(key, sizeof(key), "removed-%u", b);
+        store_ranks_must(cascade_remove(store, store_name(key)), "remove");
+    }
+    store_ranks_meet(store);
+    if (rank == 0) {
+        unsigned first = 100;
+
+        directory_usage(store->directory, &usage);
+        check(usage.removals == REMOVED);
+        // No flush before segments go: removals are not written yet.
+        while (metric_read(store->metrics, METRIC_SEGMENTS_RECLAIMED_TOTAL) ==
+               0) {
+            fill_segments(store, first, 150);
+            first += 150;
+        }
+    }
+    store_ranks_meet(store);
+}
+
+static void
+find_nothing_removed(struct store_ranks *ranks, uint16_t rank,
+                     struct cascade *store)
+{
+    char key[32];
+
+    (void)ranks;
+    (void)rank;
+    for (unsigned b = 0; b < REMOVED; b++) {
+        (void)snprintf(key, sizeof(key), "removed-%u", b);
+        store_ranks_miss(store, key);
+    }
+    store_ranks_meet(store);
+}
+
+static void
+test_removals_outlive_what_they_hide(void **state)
+{
+    static const char *const pairs[] = {
+        "lease_time", "60", "dram_capacity", "4MiB", "cold_capacity",
+        "5MiB",       NULL};
+    static struct store_ranks ranks;
+
+    (void)state;
+    store_ranks_make(&ranks, 71, 2, NULL);
+    store_ranks_run(&ranks, 2, true, pairs, remove_and_reclaim);
+    fabric_sim_destroy(ranks.sim);
+    ranks.sim = fabric_sim_create(72, 2, NULL);
+    store_ranks_run(&ranks, 2, true, pairs, find_nothing_removed);
+    store_ranks_remove(&ranks);
+}
+
 int
 main(void)
 {
@@ -435,6 +521,7 @@ main(void)
         cmocka_unit_test(test_clear_by_one_rank_alone),
         cmocka_unit_test(test_a_copy_named_too_late_does_not_count),
         cmocka_unit_test(test_restart_with_another_number_of_ranks),
+        cmocka_unit_test(test_removals_outlive_what_they_hide),
         cmocka_unit_test(test_an_index_has_the_blocks_of_its_rank_only),
     };
 

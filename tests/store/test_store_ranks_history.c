@@ -1066,7 +1066,7 @@ run_cold(uint64_t seed)
 }
 
 static uint64_t first_seed = 1;
-static uint64_t seeds = 80;
+static uint64_t seeds = 64;
 
 static void
 test_histories_in_memory(void **state)

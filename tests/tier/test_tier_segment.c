@@ -294,7 +294,7 @@ test_reclaims_the_oldest(void **state)
         CASCADE_OK);
     assert_int_equal(keys, info.records == 0 ? 0 : keys);
     assert_true(keys >= 3);
-    before = tier_segment_oldest_version(one.cold);
+    before = tier_segment_oldest_version(one.cold, NULL);
     assert_true(block_version_compare(before, one.rows[0].version) <= 0);
 
     // A pinned segment stays until its reader is gone, but serves nobody else.
@@ -313,7 +313,7 @@ test_reclaims_the_oldest(void **state)
     assert_int_equal(tier_segment_retire(one.cold, info.segment, 0),
                      CASCADE_STALE);
     assert_true(block_version_compare(
-                    before, tier_segment_oldest_version(one.cold)) < 0);
+                    before, tier_segment_oldest_version(one.cold, NULL)) < 0);
     cold_crash(&one);
 
     // The gap is meant: nothing is withheld.
