@@ -76,7 +76,7 @@ static void
 hash_leaves_in_place(const uint8_t *data, size_t bytes,
                      struct block_id_node *digests)
 {
-    const uint8_t *leaves[BLOCK_ID_FAN_OUT];
+    const uint8_t *leaves[BLOCK_ID_FAN_OUT] = {data};
     for (size_t i = 0; i * BLOCK_ID_LEAF_BYTES < bytes; i++) {
         leaves[i] = data + i * BLOCK_ID_LEAF_BYTES;
     }

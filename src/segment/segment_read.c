@@ -48,7 +48,7 @@ read_trailer(struct segment_reader *reader, struct segment_file *file)
 {
     struct segment_trailer trailer;
     enum cascade_status status;
-    uint8_t *data;
+    uint8_t *data = NULL;
 
     file->data_bytes = file->bytes;
     if (file->bytes < 2 * (uint64_t)file->facts.alignment_bytes) {
@@ -82,7 +82,7 @@ static bool
 read_head_from_trailer(struct segment_reader *reader, struct segment_file *file)
 {
     struct segment_trailer trailer;
-    uint8_t *data;
+    uint8_t *data = NULL;
 
     if (file->bytes < 2 * SEGMENT_ALIGNMENT_MIN ||
         read_rounded(reader, &file->io, file->bytes - sizeof(trailer),
@@ -109,7 +109,7 @@ read_head(struct segment_reader *reader, struct segment_file *file,
           bool *foreign)
 {
     enum cascade_status status;
-    uint8_t *data;
+    uint8_t *data = NULL;
 
     if (file->bytes < sizeof(struct segment_file_header)) {
         return error_set(CASCADE_STALE,
@@ -158,7 +158,7 @@ read_index(struct segment_reader *reader, const struct segment_file *file,
     for (uint64_t at = 0; at < bytes; at += step) {
         uint64_t now = units_min(step, bytes - at);
         enum cascade_status status;
-        uint8_t *data;
+        uint8_t *data = NULL;
 
         status = read_rounded(reader, &file->io, file->data_bytes + at, now,
                               memory + at, &data);
@@ -371,7 +371,7 @@ segment_read_header(struct segment_reader *reader,
     uint32_t alignment = file->facts.alignment_bytes;
     struct segment_record_header seen;
     enum cascade_status status;
-    uint8_t *data;
+    uint8_t *data = NULL;
 
     status = read_rounded(reader, &file->io, header_offset, alignment,
                           reader->header, &data);

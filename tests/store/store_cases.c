@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#define SECONDS_MAX 40
+#define SECONDS_MAX 100
 
 struct scratch store_cases_scratch;
 

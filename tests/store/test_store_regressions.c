@@ -250,6 +250,7 @@ late_bind_without_bytes(void)
     DEMAND(directory_bind(directory, &bind, &bound) == CASCADE_OK);
     DEMAND(directory_find(directory, &bind.key, &found, NULL) == CASCADE_OK);
     DEMAND(found.bytes == 1000);
+    directory_destroy(directory);
 }
 
 static void
@@ -280,6 +281,7 @@ late_place_without_key(void)
     fflush(stdout);
     (void)directory_find_content(directory, &label.id, &found); // reclaim asks
     DEMAND(usage.contents == 1);
+    directory_destroy(directory);
 }
 
 static void
@@ -304,6 +306,7 @@ reserved_below_clear(void)
     clear = directory_clear(directory, nothing_freed, NULL);
     DEMAND(directory_bind(directory, &bind, &bound) == CASCADE_OK);
     DEMAND(block_version_compare(bound.version, clear) > 0);
+    directory_destroy(directory);
 }
 
 static void
@@ -331,6 +334,7 @@ refused_record_outranks(void)
     DEMAND(block_version_compare(found.version, reserved) > 0);
     DEMAND((found.flags & DIRECTORY_DIRTY) != 0);
     DEMAND(directory_is_valid(directory));
+    directory_destroy(directory);
 }
 
 #define READERS 48
@@ -443,6 +447,7 @@ failed_sync_brings_older(void)
     got = get(store, "k", 300000, NULL);
     printf("  after the crash k is %ld\n", got);
     DEMAND(got != 1);
+    DEMAND(cascade_close(store) == CASCADE_OK);
 }
 
 static void
