@@ -43,8 +43,19 @@ serve(void *context)
     uint64_t due_ns = fabric_sim_serve_port(store->cluster->port);
     uint64_t later_ns = store_now(store) + NS_PER_S / 10;
 
+    // It may wait for other ranks.
+    member->is_stepping = true;
     (void)store_background_step(store);
+    member->is_stepping = false;
     return due_ns < later_ns ? due_ns : later_ns;
+}
+
+static bool
+background_rests(void *context)
+{
+    const struct store_ranks_member *member = context;
+
+    return !member->is_stepping;
 }
 
 static void
@@ -69,7 +80,9 @@ live(void *context)
     cascade_options_destroy(options);
     fabric_sim_serve(ranks->sim, member->rank, serve, member);
     ranks->life(ranks, member->rank, member->store);
-    // From here on the rank serves by waiting for the others.
+    // From here on the rank serves by waiting for the others. A store joins its
+    // background before it closes.
+    fabric_sim_until(ranks->sim, background_rests, member);
     fabric_sim_serve(ranks->sim, member->rank, NULL, NULL);
     store_ranks_must(cascade_close(member->store), "close");
     member->store = NULL;

@@ -36,6 +36,7 @@ struct store_ranks {
         struct store_surroundings around;
         struct fabric fabric;
         struct cascade *store;
+        bool is_stepping; // in the background
     } members[STORE_RANKS_MAX];
 };
 
