@@ -89,7 +89,9 @@ engine_ns(void)
         if (file == NULL) {
             continue;
         }
-        (void)fgets(name, sizeof(name), file);
+        if (fgets(name, sizeof(name), file) == NULL) {
+            name[0] = '\0';
+        }
         (void)fclose(file);
         if (strncmp(name, "fabric ", 7) != 0) {
             continue;
