@@ -343,6 +343,9 @@ install_guest(struct cascade *store, const struct store_cluster_found *found,
     struct store_block block = {
         .id = found->found.id,
         .bytes = found->found.bytes,
+        // It was the coldest where it comes from: nothing of this rank goes
+        // before it, unless it is used.
+        .policy_flags = is_spill ? POLICY_SESSION_END : 0,
     };
     struct install_request request;
     struct install_reply reply = {0};

@@ -217,6 +217,47 @@ test_a_rank_that_took_is_lost(void **state)
     live(31, 2, NULL, true, put_past_the_dead);
 }
 
+// --- whose blocks go first
+
+static void
+fill_both(struct store_ranks *ranks, uint16_t rank, struct cascade *store)
+{
+    const unsigned own = 400; // half of the large rank's memory
+    char key[32];
+
+    for (unsigned b = 0; b < own && rank == 1; b++) {
+        (void)snprintf(key, sizeof(key), "own-%u", b);
+        store_ranks_put(store, key, 5000 + b, BLOCK, 0, NULL);
+    }
+    store_ranks_meet(store);
+    if (rank == 0) {
+        put_all(ranks, store);
+    }
+    fabric_sim_sleep(ranks->sim, NS_PER_S);
+    store_ranks_meet(store);
+    // As much again as the large rank has free.
+    for (unsigned b = own; b < 2 * own - 50 && rank == 1; b++) {
+        (void)snprintf(key, sizeof(key), "own-%u", b);
+        store_ranks_put(store, key, 5000 + b, BLOCK, 0, NULL);
+    }
+    if (rank == 1) {
+        check(store_stats_now(store).evictions[CASCADE_TIER_LOCAL_DRAM] > 50);
+        for (unsigned b = 0; b < own; b++) {
+            (void)snprintf(key, sizeof(key), "own-%u", b);
+            store_ranks_get(store, key, 5000 + b, BLOCK);
+        }
+        check(store_stats_now(store).hits[CASCADE_TIER_LOCAL_DRAM] == own);
+    }
+    store_ranks_meet(store);
+}
+
+static void
+test_what_was_taken_goes_first(void **state)
+{
+    (void)state;
+    live(35, 2, NULL, true, fill_both);
+}
+
 // --- with a cold tier
 
 static void
@@ -274,6 +315,7 @@ main(void)
         cmocka_unit_test(test_nobody_has_room),
         cmocka_unit_test(test_spill_can_be_turned_off),
         cmocka_unit_test(test_a_rank_that_took_is_lost),
+        cmocka_unit_test(test_what_was_taken_goes_first),
         cmocka_unit_test(test_a_neighbour_is_read_before_segments),
     };
 
