@@ -1098,10 +1098,24 @@ test_histories_with_restarts(void **state)
     }
 }
 
+// Seeds that found something once.
+static void
+test_known_histories(void **state)
+{
+    static const uint64_t known[] = {112, 1037, 10104};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        run_memory(known[i]);
+    }
+    run_cold(10104);
+}
+
 int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_known_histories),
         cmocka_unit_test(test_histories_in_memory),
         cmocka_unit_test(test_histories_with_restarts),
     };
