@@ -201,6 +201,15 @@ bind_own(struct cascade *store, struct store_cluster_bind *bind)
             bind->is_same = block_id_equal(&ask.reply.id, &request.id);
             return CASCADE_EXISTS;
         }
+        if (status == CASCADE_NO_SPACE) {
+            // Of a question that was asked once this is an answer.
+            store_cluster_take_back(store, &request.key, bind->bound.version);
+            bind->bound.place_taken = is_listed;
+            return error_set(CASCADE_NO_SPACE,
+                             "rank %u, the home of the key, has no room for "
+                             "another one; raise max_blocks, or remove keys",
+                             (unsigned)ask.call.to);
+        }
         if (status != CASCADE_STALE) {
             bind->bound.place_taken = is_listed;
             if (!bind->bound.kept) {
