@@ -402,8 +402,10 @@ put(struct store_ranks *ranks, struct cascade *store)
             fail_with("a protected key counted as absent", key, status);
         }
         one->writes[number].end = ++history.order;
-        if (changes && result.protected_prefix && one->open == 1 &&
-            one->epoch == view.epoch + 1 && !one->is_unknown) {
+        // A change that was under way when it began may have come after it.
+        if (changes && result.protected_prefix && view.is_still &&
+            one->open == 1 && one->epoch == view.epoch + 1 &&
+            !one->is_unknown) {
             one->is_guarded = true;
         }
         if (one->open == 1 && one->epoch == view.epoch + 1 && !result.existed &&
