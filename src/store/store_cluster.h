@@ -527,6 +527,11 @@ store_cluster_spill_wanted(struct cascade *store);
 bool
 store_cluster_is_spilling(struct cascade *store);
 
+// A put has waited for that as long as it may, and nothing came of it: for some
+// seconds none waits.
+void
+store_cluster_spill_in_vain(struct cascade *store);
+
 // That is so, and it has not got yet what is in the slot: others go
 // first, if there are any.
 bool

@@ -30,6 +30,9 @@
 #define KEEP_PART 4
 #define OFFERS_MAX 48
 #define INBOX_MAX 8
+// A put that waited for another rank in vain spares those after it the wait.
+#define VAIN_NS (5 * NS_PER_S)
+
 #define ASKED_MAX 8 // ranks that are asked for room at a time
 #define ASK_NS (NS_PER_S / 5)
 #define ASK_AGAIN_NS NS_PER_S
@@ -91,6 +94,7 @@ struct store_cluster_spill {
     size_t offered;
     _Atomic uint64_t taken_bits[TAKEN_BITS / 64];
     uint32_t taken_count;
+    _Atomic uint64_t vain_until_ns;
     _Atomic uint32_t best_rank; // rank_count: none is known
     _Atomic uint64_t best_bytes;
 };
@@ -523,8 +527,18 @@ store_cluster_is_spilling(struct cascade *store)
         return false;
     }
     spill = store->cluster->spill;
-    return atomic_load(&spill->under_way) > 0 ||
-           atomic_load(&spill->best_rank) < store->cluster->rank_count;
+    return store_now(store) >= atomic_load(&spill->vain_until_ns) &&
+           (atomic_load(&spill->under_way) > 0 ||
+            atomic_load(&spill->best_rank) < store->cluster->rank_count);
+}
+
+void
+store_cluster_spill_in_vain(struct cascade *store)
+{
+    if (store->cluster != NULL && store->cluster->spill != NULL) {
+        atomic_store(&store->cluster->spill->vain_until_ns,
+                     store_now(store) + VAIN_NS);
+    }
 }
 
 bool

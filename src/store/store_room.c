@@ -457,6 +457,10 @@ reserve_waiting(struct cascade *store, uint64_t bytes, uint64_t deadline_ns,
         store_background_kick(store);
         wait_for_room(store, events, until_ns - now_ns);
     }
+    if (status == CASCADE_NO_SPACE && store->settings.put_wait_ns > 0 &&
+        store_now(store) >= until_ns && !cold_is_writing(store)) {
+        store_cluster_spill_in_vain(store);
+    }
     atomic_fetch_sub(&store->room_waiters, 1);
     metric_observe_ns(store->metrics, METRIC_PUT_WAIT_SECONDS,
                       store_now(store) - begin_ns);

@@ -241,7 +241,7 @@ spill(const struct job *job)
     }
     if (job->rank == 0) {
         (void)printf("%u of %u blocks are there\n", found, count);
-        hold(job, found > 600, "blocks were taken by others");
+        hold(job, found > count / 2, "blocks were taken by others");
     }
     meet(job);
 }
@@ -458,7 +458,8 @@ end(struct job *job)
     must(job, cascade_close(job->store), "close");
 }
 
-// cluster_store auto|near|read|fetch : in memory.
+// cluster_store auto|near|read|fetch : in memory. far: ranks on several nodes,
+// whose wires are too slow for much of what is put at full speed to be taken.
 // cluster_store put PATH, cluster_store find PATH: two jobs on one cold path.
 // cluster_store lose killed|flushing PATH, then found jobs PATH.
 int
@@ -468,11 +469,15 @@ main(int argc, char **argv)
     char key[64];
 
     if (argc == 2) {
-        begin(&job, "", argv[1]);
+        bool is_far = strcmp(argv[1], "far") == 0;
+
+        begin(&job, "", is_far ? "auto" : argv[1]);
         share_a_prompt(&job);
         put_the_same(&job);
         bind_anew(&job);
-        spill(&job);
+        if (!is_far) {
+            spill(&job);
+        }
         keep_prefixes(&job);
         end(&job);
     } else if (argc == 4 && strcmp(argv[1], "lose") == 0) {
@@ -503,9 +508,10 @@ main(int argc, char **argv)
         meet(&job);
         end(&job);
     } else {
-        (void)fprintf(stderr, "usage: cluster_store auto|near|read|fetch, or "
-                              "put|find|found PATH, or lose killed|flushing "
-                              "PATH\n");
+        (void)fprintf(stderr,
+                      "usage: cluster_store auto|near|read|fetch|far, or "
+                      "put|find|found PATH, or lose killed|flushing "
+                      "PATH\n");
         return 2;
     }
     return 0;
