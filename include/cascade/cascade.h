@@ -243,7 +243,8 @@ cascade_put(struct cascade *store, struct cascade_key key,
 // NULL). Room beyond the block is left alone.
 // NOT_FOUND: a miss; nothing is touched. TOO_SMALL: the spans do not hold it;
 // they are untouched and `*bytes` IS set to the size needed. CORRUPT: the only
-// copies are damaged; from now on it is a miss. TIMEOUT, IO, FORKED.
+// copies are damaged; from now on it is a miss. TIMEOUT, IO, FORKED. NO_SPACE:
+// only another rank has it, on disk, and has no room to load it now.
 CASCADE_API CASCADE_MUST_USE enum cascade_status
 cascade_get(struct cascade *store, struct cascade_key key,
             const struct cascade_span *spans, size_t span_count,
